@@ -1,0 +1,113 @@
+"""Settings, read once from arguments and ``CELERYFLOW_*`` variables."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from celeryflow.errors import ConfigError
+
+INLINE_LIMIT_BYTES = 256 * 1024
+"""Values up to this size travel in Redis; larger ones are blobs."""
+
+LEASE_S = 10.0
+"""How long a drainer may be silent before its claim is taken back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where a deployment is and how it behaves.
+
+    Attributes
+    ----------
+    url : str
+        ``unix:///path``, ``redis://…`` or ``rediss://…``.
+    prefix : str
+        Start of every key, so that several deployments share a server.
+    key_file : str
+        File of hex keys, one a line: the first signs, all verify.
+    blobs : str
+        Directory of large values.
+    workers : int
+        Worker processes of the embedded runtime; 0 is one a core.
+    queues : str
+        What a worker serves: names separated by commas, or ``*`` for all.
+    retention_s : float
+        How long a finished run is kept.
+    blob_limit_bytes : int
+        Largest value that is stored.
+    insecure : bool
+        Allow a remote server without TLS, said out loud.
+    """
+
+    url: str = ""
+    prefix: str = "celeryflow"
+    key_file: str = ""
+    blobs: str = ""
+    workers: int = 0
+    queues: str = "*"
+    retention_s: float = 604800.0
+    blob_limit_bytes: int = 2**30
+    insecure: bool = False
+
+    @classmethod
+    def read(cls, **arguments: Any) -> Settings:
+        """Arguments first, then ``CELERYFLOW_URL`` and the like, then the defaults.
+
+        Raises
+        ------
+        ConfigError
+            If a variable does not fit its type.
+        """
+        given = {k: v for k, v in arguments.items() if v is not None}
+        return replace(cls(**_environment()), **given)
+
+    def environment(self) -> dict[str, str]:
+        """The variables that make another process read the same settings."""
+        return {_variable(f.name): str(getattr(self, f.name)) for f in fields(self)}
+
+    def keys(self) -> tuple[bytes, ...]:
+        """Read the key file.
+
+        Raises
+        ------
+        ConfigError
+            If it is missing or a line has not 64 hex digits.
+        """
+        if not self.key_file and self.insecure:
+            return (hashlib.sha256(b"celeryflow without a key").digest(),)
+        try:
+            lines = Path(self.key_file).read_text().split()
+            keys = tuple(bytes.fromhex(line) for line in lines)
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"key_file: cannot read keys from {self.key_file!r}: {type(error).__name__}.") from None
+        if not keys or any(len(key) != 32 for key in keys):
+            raise ConfigError(
+                f"key_file: each line of {self.key_file!r} must have 64 hex digits. See celeryflow keygen."
+            )
+        return keys
+
+
+def _variable(name: str) -> str:
+    return f"CELERYFLOW_{name.upper()}"
+
+
+def _environment() -> dict[str, Any]:
+    found = {
+        f.name: (type(f.default), os.environ[_variable(f.name)])
+        for f in fields(Settings)
+        if _variable(f.name) in os.environ
+    }
+    return {name: _convert(name, kind, text) for name, (kind, text) in found.items()}
+
+
+def _convert(name: str, kind: type, text: str) -> Any:
+    if kind is bool:
+        return text.lower() in {"1", "true", "yes"}
+    try:
+        return kind(text)
+    except ValueError:
+        raise ConfigError(f"{_variable(name)} must be of type {kind.__name__}, not {text!r}.") from None

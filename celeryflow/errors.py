@@ -1,0 +1,190 @@
+"""Every error of celeryflow: one tree, one root.
+
+A message says what failed, on which object, what was found and what to do next.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+
+class CeleryflowError(Exception):
+    """Root of all errors of celeryflow."""
+
+
+class CeleryflowWarning(UserWarning):
+    """Root of all warnings of celeryflow."""
+
+
+# --- wrong use, found before anything is submitted -----------------------------------------
+
+
+class WorkflowError(CeleryflowError, ValueError):
+    """A workflow or step was written or called in a way that cannot work."""
+
+
+class InvalidOptionError(WorkflowError):
+    """An option has a value out of its range."""
+
+
+class InvalidNameError(WorkflowError):
+    """An explicit name or id has characters outside ``[A-Za-z0-9_.-]`` or a bad length."""
+
+
+class DuplicateNameError(WorkflowError):
+    """Two steps of one workflow were given the same explicit name."""
+
+
+class EmptyWorkflowError(WorkflowError):
+    """The workflow's body called no step."""
+
+
+class CycleError(WorkflowError):
+    """Steps depend on each other in a circle; the message holds the path."""
+
+
+class LengthMismatchError(WorkflowError):
+    """Values mapped together have different lengths or keys."""
+
+
+class RefError(CeleryflowError, TypeError):
+    """A Ref, which stands for a value still to come, was used as the value itself."""
+
+
+class ForeignRefError(WorkflowError):
+    """A Ref of one workflow was given to a step of another."""
+
+
+class ArgumentError(CeleryflowError, TypeError):
+    """A step was called with arguments that it does not take."""
+
+
+class SerializationError(CeleryflowError, TypeError):
+    """A function, argument or result cannot be pickled; the message names the part."""
+
+
+class ValueTooLargeError(CeleryflowError, ValueError):
+    """A value is over its limit; the message names the object, the limit and the way out."""
+
+
+class NotInWorkflowError(CeleryflowError, RuntimeError):
+    """Something that only means something inside a workflow's body or a step was used outside."""
+
+
+class MissingExtraError(CeleryflowError, ImportError):
+    """An optional package is needed and not installed."""
+
+
+# --- looking things up ---------------------------------------------------------------------
+
+
+class UnknownError(CeleryflowError, KeyError):
+    """Something was asked for by a name that does not exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class UnknownStepError(UnknownError):
+    """The run has no step of that name."""
+
+
+class UnknownRunError(UnknownError):
+    """The server knows no run of that id."""
+
+
+# --- how a run ended -----------------------------------------------------------------------
+
+
+class RunError(CeleryflowError):
+    """A run gave no result."""
+
+
+class StepFailedError(RunError):
+    """A step failed: `step`, `index`, `kind` and the worker's `traceback` text are attributes.
+
+    ``__cause__`` is the original exception where it could be unpickled.
+    """
+
+    def __init__(self, message: str, step: str = "", index: int | None = None, kind: str = "", traceback: str = ""):
+        super().__init__(message, step, index, kind, traceback)
+        self.step, self.index, self.kind, self.traceback = step, index, kind, traceback
+
+    def __str__(self) -> str:
+        text = str(self.args[0])
+        return f"{text}\n\n{self.traceback}" if self.traceback else text
+
+
+class RunCancelledError(RunError):
+    """The run was cancelled; the message holds the reason."""
+
+
+class RunTimeoutError(RunError, TimeoutError):
+    """The result did not arrive in time."""
+
+
+class RunLostError(RunError):
+    """The server no longer knows the run."""
+
+
+class StepTimeoutError(CeleryflowError, TimeoutError):
+    """An attempt of a step ran longer than its `timeout_s`."""
+
+
+# --- the store and the workers ---------------------------------------------------------------
+
+
+class StaleAttemptError(CeleryflowError):
+    """An attempt came too late: another has taken over, and its result was not stored."""
+
+
+class ServerError(CeleryflowError, ConnectionError):
+    """The Redis or Valkey server cannot be used; the message says why."""
+
+
+class ServerUnreachableError(ServerError):
+    """No server answers at the address."""
+
+
+class ServerTooOldError(ServerError):
+    """The server is older than Redis 7.0."""
+
+
+class VersionMismatchError(CeleryflowError):
+    """Client and worker differ in Python minor or celeryflow version."""
+
+
+class RuntimeStartError(CeleryflowError, RuntimeError):
+    """The embedded runtime could not start; the message holds the last lines of its log."""
+
+
+class SignatureError(CeleryflowError):
+    """Signed bytes were changed, moved or made with another key. Nothing in them was used."""
+
+
+class IntegrityError(CeleryflowError):
+    """Something that a signature promised is missing."""
+
+
+class ConfigError(CeleryflowError, ValueError):
+    """A setting cannot be used; the message names it."""
+
+
+class TracingWarning(CeleryflowWarning):
+    """Work seems to run while the workflow's body is traced, outside any step."""
+
+
+class InsecureWarning(CeleryflowWarning):
+    """A server is used without TLS or without a key of its own."""
+
+
+class LargeClosureWarning(CeleryflowWarning):
+    """A step carries much data with its code."""
+
+
+def did_you_mean(name: str, known: list[str], what: str = "steps") -> str:
+    """End of a message about an unknown name: the nearest one, and the first few that exist."""
+    near = get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+    return f"{hint} Its {what}: {', '.join(known[:20])}{more}." if known else hint

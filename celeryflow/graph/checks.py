@@ -1,0 +1,134 @@
+"""Checks of names, options and order, before anything is submitted."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from celeryflow.errors import CycleError, InvalidNameError, InvalidOptionError, UnknownStepError, did_you_mean
+
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+
+_AT_LEAST: dict[str, float] = {
+    "outputs": 1,
+    "retries": 0,
+    "retry_delay_s": 0,
+    "retry_backoff": 1,
+    "retry_jitter": 0,
+    "max_running": 1,
+    "concurrency": 1,
+    "max_worker_losses": 0,
+    "memory_limit_bytes": 1,
+}
+_WHOLE = {"outputs", "retries", "priority", "max_running", "concurrency", "max_worker_losses", "memory_limit_bytes"}
+_OPTIONAL = {"timeout_s", "memory_limit_bytes", "max_running", "concurrency"}
+
+
+def check_name(name: Any, what: str) -> str:
+    """The name, if it may stand in keys and files.
+
+    Raises
+    ------
+    InvalidNameError
+        Otherwise.
+    """
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InvalidNameError(f"{what} must be 1 to 200 of the characters A-Z a-z 0-9 _ . -, not {name!r:.250}.")
+    return name
+
+
+def slug(label: str) -> str:
+    """A name made of any label: ``prüfen`` gives ``prufen``, ``<lambda>`` gives ``lambda``."""
+    plain = unicodedata.normalize("NFKD", label).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("-.")[:200] or "step"
+
+
+def check_options(options: Mapping[str, Any], step: str) -> None:
+    """See that the options of a step are in range.
+
+    Raises
+    ------
+    InvalidOptionError, InvalidNameError
+        Naming step, option, value and what is allowed.
+    """
+    for name, value in options.items():
+        if value is None and name in _OPTIONAL:
+            continue
+        if name in _AT_LEAST:
+            _check_number(step, name, value, _AT_LEAST[name])
+        elif name == "timeout_s":
+            check_timeout(value, f"{name} of step {step!r}")
+        elif name == "priority" and not (_is_int(value) and 0 <= value <= 9):
+            raise InvalidOptionError(f"priority of step {step!r} must be a whole number from 0 to 9, not {value!r}.")
+        elif name == "queue":
+            check_name(value, f"queue of step {step!r}")
+
+
+def check_timeout(value: Any, what: str) -> None:
+    """See that a time is a positive, finite number of seconds."""
+    if not _is_number(value) or not math.isfinite(value) or value <= 0:
+        raise InvalidOptionError(f"{what} must be a positive number of seconds, not {value!r}.")
+
+
+def order(depends_on: Mapping[str, Sequence[str]]) -> list[str]:
+    """Names such that each comes after those that it depends on, otherwise in the order given.
+
+    Raises
+    ------
+    UnknownStepError
+        If a dependency is not among the names.
+    CycleError
+        If there is a cycle; the message holds its path.
+    """
+    done: dict[str, None] = {}
+    for root in depends_on:
+        path: dict[str, Any] = {}
+        stack = [root]
+        while stack:
+            name = stack[-1]
+            if name in done:
+                stack.pop()
+                continue
+            if name not in path:
+                path[name] = iter(_known(depends_on, name))
+            following = next((d for d in path[name] if d not in done), None)
+            if following is None:
+                stack.pop()
+                path.pop(name)
+                done[name] = None
+            elif following in path:
+                raise CycleError(_cycle([*path], following))
+            else:
+                stack.append(following)
+    return [*done]
+
+
+def _known(depends_on: Mapping[str, Sequence[str]], name: str) -> Sequence[str]:
+    for needed in depends_on[name]:
+        if needed not in depends_on:
+            hint = did_you_mean(needed, [*depends_on])
+            raise UnknownStepError(f"step {name!r} depends on {needed!r}, which does not exist.{hint}")
+    return depends_on[name]
+
+
+def _cycle(path: list[str], start: str) -> str:
+    circle = [*path[path.index(start) :], start]
+    return f"the workflow has a cycle: {' -> '.join(reversed(circle))}. Remove one of these dependencies."
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _check_number(step: str, name: str, value: Any, least: float) -> None:
+    fits = _is_int(value) if name in _WHOLE else _is_number(value) and math.isfinite(value)
+    if not fits or value < least:
+        kind = "a whole number" if name in _WHOLE else "a finite number"
+        raise InvalidOptionError(f"{name} of step {step!r} must be {kind} of at least {least:g}, not {value!r}.")
