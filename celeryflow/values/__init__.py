@@ -1,0 +1,1 @@
+"""Python objects to signed bytes and back."""

@@ -1,0 +1,157 @@
+"""Python objects to bytes and back: items packed so that one can be read without the others.
+
+Packed bytes are ``header length (4) | header | pickles and buffers``; the header is msgpack
+``[items, items a block, [[pickle size, buffer sizes …] a block]]``. Buffers (NumPy arrays and what is built on them)
+stand out of the pickles (protocol 5), aligned, so that reading them from a mapped file copies nothing.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cloudpickle
+import msgspec
+
+from celeryflow.errors import SerializationError
+from celeryflow.graph.refs import Each, Hole
+
+ALIGNMENT = 64
+LARGE_BUFFER_BYTES = 16 * 1024
+BLOCK_BYTES = 4096
+
+_PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None)})
+_PLACES = frozenset({Hole, Each})
+
+Buffer = bytes | bytearray | memoryview
+
+
+def pack(items: Sequence[Any], what: str = "value") -> list[Buffer]:
+    """Parts whose concatenation holds `items`.
+
+    Raises
+    ------
+    SerializationError
+        If an item cannot be pickled; the message names `what`.
+    """
+    block = _block_size(items)
+    blocks = [_dump(list(items[i : i + block]), what) for i in range(0, len(items), block)]
+    header = msgspec.msgpack.encode([len(items), block, [[len(part) for part in parts] for parts in blocks]])
+    packed: list[Buffer] = [struct.pack("<I", len(header)), header]
+    size = 4 + len(header)
+    for parts in blocks:
+        for number, part in enumerate(parts):
+            gap = -size % ALIGNMENT if number else 0
+            packed += [bytes(gap), part] if gap else [part]
+            size += gap + len(part)
+    return packed
+
+
+def unpack(data: Buffer) -> list[Any]:
+    """All items of packed bytes."""
+    return [item for block in _blocks(data, 0, None) for item in block]
+
+
+def unpack_items(data: Buffer, start: int, count: int) -> list[Any]:
+    """Items `start` to `start + count` of packed bytes; only their blocks are read."""
+    _, block, _ = _header(data)
+    first = start // block
+    items = [item for found in _blocks(data, first, (start + count - 1) // block + 1) for item in found]
+    return items[start - first * block :][:count]
+
+
+def count_items(data: Buffer) -> int:
+    """How many items packed bytes hold."""
+    return int(_header(data)[0])
+
+
+def dumps(value: Any, what: str) -> bytes:
+    """`value` pickled by value where its module cannot be imported elsewhere.
+
+    Raises
+    ------
+    SerializationError
+        If it cannot be pickled.
+    """
+    try:
+        if type(value) in _PLAIN:
+            return pickle.dumps(value, 5)
+        return bytes(cloudpickle.dumps(value, protocol=5))
+    except Exception as error:
+        raise _cannot(what, value, error) from error
+
+
+def loads(data: Buffer) -> Any:
+    """The object of a pickle. Only verified bytes come here."""
+    return pickle.loads(data)
+
+
+def _dump(items: list[Any], what: str) -> list[Buffer]:
+    if _is_plain(items):
+        return [pickle.dumps(items, 5)]
+    buffers: list[Buffer] = []
+
+    def keep_inside(buffer: pickle.PickleBuffer) -> bool:
+        try:
+            raw = buffer.raw()
+        except BufferError:  # not contiguous
+            return True
+        if raw.nbytes < LARGE_BUFFER_BYTES:
+            return True
+        buffers.append(raw)
+        return False
+
+    try:
+        return [cloudpickle.dumps(items, protocol=5, buffer_callback=keep_inside), *buffers]
+    except Exception as error:
+        raise _cannot(what, items[0] if len(items) == 1 else items, error) from error
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether C's pickle alone does it: nothing in it was defined in a notebook."""
+    kind = type(value)
+    if kind is list or kind is tuple or kind in _PLACES:
+        kinds = set(map(type, value))
+        return kinds <= _PLAIN or (len(value) <= 100 and all(map(_is_plain, value)))
+    if kind is dict:
+        return _is_plain(list(value)) and _is_plain(list(value.values()))
+    return kind in _PLAIN
+
+
+def _cannot(what: str, value: Any, error: Exception) -> SerializationError:
+    return SerializationError(
+        f"{what} cannot be sent to a worker: {type(value).__name__} does not pickle ({type(error).__name__}: {error}). "
+        "Pass what it is made from, such as a path or a URL, and open it inside the step."
+    )
+
+
+def _block_size(items: Sequence[Any]) -> int:
+    """Items a block: some 4 kB, judged by the first item."""
+    if len(items) < 2:
+        return 1
+    kind = type(items[0])
+    if kind not in _PLAIN:
+        return 1
+    size = len(items[0]) if kind in (str, bytes) else 8
+    return max(1, BLOCK_BYTES // max(size, 8))
+
+
+def _header(data: Buffer) -> list[Any]:
+    (size,) = struct.unpack_from("<I", data)
+    header: list[Any] = msgspec.msgpack.decode(memoryview(data)[4 : 4 + size])
+    return header
+
+
+def _blocks(data: Buffer, first: int, last: int | None) -> Iterator[list[Any]]:
+    view = memoryview(data)
+    at = 4 + struct.unpack_from("<I", data)[0]
+    for index, sizes in enumerate(_header(data)[2][:last]):
+        parts = []
+        for number, size in enumerate(sizes):
+            at += -at % ALIGNMENT if number else 0
+            parts.append(view[at : at + size])
+            at += size
+        if index >= first:
+            yield pickle.loads(parts[0], buffers=parts[1:])

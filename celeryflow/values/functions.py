@@ -1,0 +1,127 @@
+"""Functions by value: pickled with what they refer to, named by content, measured."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import sys
+import sysconfig
+import warnings
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import cloudpickle
+
+from celeryflow.errors import LargeClosureWarning, SerializationError, ValueTooLargeError
+from celeryflow.values import codec
+
+WARN_BYTES = 1_000_000
+LIMIT_BYTES = 50_000_000
+
+_seen: set[str] = set()
+
+
+def pack_function(
+    function: Callable[..., Any], retry_on: tuple[type[BaseException], ...], label: str
+) -> tuple[str, bytes]:
+    """Digest and bytes of a function by value.
+
+    Raises
+    ------
+    SerializationError
+        If it, or something that it captures, does not pickle; the message names the variable.
+    ValueTooLargeError
+        If it carries more than 50 MB.
+    """
+    register_local_modules()
+    try:
+        data = codec.dumps((function, retry_on), f"step {label!r}")
+    except SerializationError as error:
+        culprit = _unpicklable(function)
+        if culprit is None:
+            raise
+        raise SerializationError(
+            f"step {label!r} uses {culprit}, which cannot be sent to a worker ({error.__cause__}). "
+            "Make it inside the step, or pass what it is made from."
+        ) from error
+    if len(data) > WARN_BYTES:
+        _report_size(function, label, len(data))
+    return hashlib.sha256(data).hexdigest(), data
+
+
+def unpack_function(data: bytes, digest: str) -> tuple[Callable[..., Any], tuple[type[BaseException], ...]]:
+    """The function of bytes whose digest a signed record named.
+
+    Raises
+    ------
+    SerializationError
+        If the bytes are not those; they are not read then.
+    """
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise SerializationError(f"the stored code {digest[:12]} does not match its digest. It was not read.")
+    function, retry_on = codec.loads(data)
+    return function, retry_on
+
+
+def register_local_modules() -> None:
+    """Let modules that are not installed (beside the notebook, editable) travel by value."""
+    for name, module in list(sys.modules.items()):
+        if name not in _seen:
+            _seen.add(name)
+            if is_local(name, module):
+                cloudpickle.register_pickle_by_value(module)
+
+
+def is_local(name: str, module: ModuleType | None) -> bool:
+    """Whether a module lives in the user's own files."""
+    file = getattr(module, "__file__", None)
+    if not file or name in {"__main__", "__mp_main__"} or name.partition(".")[0] in {"celeryflow", "conftest"}:
+        return False
+    return not file.startswith(_installed_places())
+
+
+@cache
+def _installed_places() -> tuple[str, ...]:
+    here = sysconfig.get_paths()
+    base = sysconfig.get_paths(vars={"base": sys.base_prefix, "platbase": sys.base_prefix})
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    places = {found[name] for found in (here, base) for name in names}
+    return tuple(sorted(places | {str(Path(place).resolve()) for place in places}))
+
+
+def _captured(function: Callable[..., Any]) -> dict[str, Any]:
+    inner = inspect.unwrap(getattr(function, "func", function))
+    if not inspect.isfunction(inner):
+        return {}
+    found = inspect.getclosurevars(inner)
+    return {**found.nonlocals, **found.globals}
+
+
+def _unpicklable(function: Callable[..., Any]) -> str | None:
+    for name, value in _captured(function).items():
+        try:
+            codec.dumps(value, name)
+        except SerializationError:
+            return f"the variable {name!r} ({type(value).__name__})"
+    return None
+
+
+def _report_size(function: Callable[..., Any], label: str, size: int) -> None:
+    sizes = {}
+    for name, value in _captured(function).items():
+        if not isinstance(value, ModuleType):
+            sizes[name] = len(codec.dumps(value, name))
+    largest = max(sizes, key=lambda name: sizes[name], default="")
+    where = f", most of it in the variable {largest!r}" if largest else ""
+    advice = "Pass it as an argument instead: arguments are stored once and shared."
+    if size > LIMIT_BYTES:
+        raise ValueTooLargeError(
+            f"step {label!r} carries {size / 1e6:.0f} MB with its code{where}; the limit is "
+            f"{LIMIT_BYTES / 1e6:.0f} MB. {advice}"
+        )
+    warnings.warn(
+        f"step {label!r} carries {size / 1e6:.1f} MB with its code{where}. {advice}", LargeClosureWarning, stacklevel=2
+    )
