@@ -1,0 +1,81 @@
+"""A run's event stream and its log: append, replay, follow."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from celeryflow.errors import RunLostError
+from celeryflow.graph.model import Event, LogLine
+from celeryflow.store.scripts import Store
+
+PAGE = 5000
+
+_CONVERT: dict[str, Callable[[bytes], Any]] = {
+    **dict.fromkeys(("node", "start", "count", "attempt", "generation", "output_bytes"), int),
+    **dict.fromkeys(("at", "waited_s", "delay_s"), float),
+    **dict.fromkeys(("event", "worker", "status", "kind", "error"), lambda value: value.decode(errors="replace")),
+    "is_absorbed": lambda value: value == b"1",
+}
+
+
+def replay(store: Store, run: str, after: int = 0) -> Iterator[list[Event]]:
+    """Pages of events after sequence number `after`, up to now."""
+    key = store.keys.run(run, "events")
+    while page := store.client.xrange(key, min=f"({after}-0", count=PAGE):
+        events = [_event(entry, fields) for entry, fields in page]
+        after = events[-1].seq
+        yield events
+
+
+def follow(store: Store, run: str, after: int = 0, wait_s: float = 1.0) -> list[Event]:
+    """The next events after `after`, waiting for them up to `wait_s`; empty if none came.
+
+    Raises
+    ------
+    RunLostError
+        If the server does not know the run any more.
+    """
+    key = store.keys.run(run, "events")
+    found = store.client.xread({key: f"{after}-0"}, count=PAGE, block=max(1, int(wait_s * 1000)))
+    if found:
+        return [_event(entry, fields) for entry, fields in found[0][1]]
+    if not store.client.exists(store.keys.run(run, "meta")):
+        raise RunLostError(
+            f"run {run!r} is no longer on its server: it restarted without its data, or the run expired."
+        )
+    return []
+
+
+def append_logs(store: Store, run: str, lines: list[LogLine]) -> None:
+    """Add captured output to the run's log."""
+    key = store.keys.run(run, "logs")
+    pipe = store.client.pipeline(transaction=False)
+    for line in lines:
+        pipe.xadd(key, {"line": msgspec.msgpack.encode(line)})
+    pipe.execute()
+
+
+def read_logs(store: Store, run: str) -> Iterator[LogLine]:
+    """Captured output in the order in which it was stored."""
+    key, last = store.keys.run(run, "logs"), "-"
+    while page := store.client.xrange(key, min=last, count=PAGE):
+        for _, fields in page:
+            yield msgspec.msgpack.decode(fields[b"line"], type=LogLine)
+        last = f"({page[-1][0].decode()}"
+
+
+def _event(entry: bytes, fields: dict[bytes, bytes]) -> Event:
+    values: dict[str, Any] = {}
+    for raw, value in fields.items():
+        name = raw.decode()
+        if name in _CONVERT:
+            values[name] = _CONVERT[name](value)
+    packed = fields.get(b"durations", b"")
+    durations = struct.unpack(f"<{len(packed) // 4}f", packed)
+    if b"cause" in fields:
+        values["cause"] = int(fields[b"cause"])
+    return Event(seq=int(entry.partition(b"-")[0]), durations_s=durations, **values)

@@ -1,0 +1,46 @@
+"""Every key name. The Lua files build the same names from the same prefix."""
+
+from __future__ import annotations
+
+RUN_PARTS = (
+    "meta", "plan", "spec", "dependents", "missing", "state", "map", "out", "tries", "estimates", "events", "logs",
+)  # fmt: skip
+"""One key each a run; beside them ``at:N`` (where the items of map N are), ``ranges:N``, ``zip:N`` and ``lane:Q:P``."""
+
+
+class Keyspace:
+    """Names of the keys of one deployment."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.runs = f"{prefix}:runs"
+        self.workers = f"{prefix}:workers"
+        self.leases = f"{prefix}:leases"
+
+    def run(self, run: str, part: str) -> str:
+        """A key of one run."""
+        return f"{self.prefix}:run:{run}:{part}"
+
+    def at(self, run: str, node: int) -> str:
+        """Four bytes an item of a map: 1 + the first item of the chunk that holds it, 0 while there is none."""
+        return self.run(run, f"at:{node}")
+
+    def code(self, digest: str) -> str:
+        """A function's bytes, by their SHA-256."""
+        return f"{self.prefix}:code:{digest}"
+
+    def claim(self, drainer: str) -> str:
+        """What a drainer holds."""
+        return f"{self.prefix}:claim:{drainer}"
+
+    def wake(self, drainer: str) -> str:
+        """List on which an idle drainer waits."""
+        return f"{self.prefix}:wake:{drainer}"
+
+    def nudge(self, group: str) -> str:
+        """List on which the supervisors of a group wait."""
+        return f"{self.prefix}:group:{group}:nudge"
+
+    def worker(self, worker: str) -> str:
+        """Facts of a worker: host, pid, versions."""
+        return f"{self.prefix}:worker:{worker}"

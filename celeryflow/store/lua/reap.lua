@@ -1,0 +1,37 @@
+#!lua flags=allow-oom
+-- reap: take back the claim of a drainer that died.
+--
+-- KEYS[1]  prefix
+-- ARGV     drainer, token of the claim as the caller saw it ('' if it saw none), reason, worker label,
+--          node and start of the item that had started (node -1 where that is unknown), its attempt,
+--          failure record to store if that item has now lost more workers than it may, and the outcome then
+-- Returns  1 if the claim was taken back, 0 if there was none or it was another
+--
+-- Only the item that had started is charged. Where it is unknown, nobody is, and the step runs one item a claim from then on.
+
+local drainer, token, reason, worker = unpack(ARGV, 1, 4)
+local node, start, attempt, record = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+assert(node and start and attempt and record and ARGV[9], 'nine arguments')
+local held = read_claim(drainer)
+if (held.token or '') ~= token then return 0 end
+forget_drainer(drainer)
+if not held.token then return 0 end
+local run, results = held.run, {}
+if not is_over(run) then
+  if node >= 0 then
+    local lost = redis.call('HINCRBY', rk(run, 'tries'), node .. ':' .. start .. ':l', 1)
+    if lost > plan_of(run, node)[LOSSES] then
+      results[1] = { node = node, start = start, count = 1, outcome = ARGV[9], attempt = attempt, worker = worker,
+        record = record, durations = '', seconds = -1, waited_s = 0, output_bytes = 0, kind = 'poisoned', error = reason }
+      apply(run, results[1])
+      work()
+    end
+  else
+    for _, unit in ipairs(held.units) do
+      redis.call('HSET', rk(run, 'estimates'), plan_of(run, unit[1])[COST], -1)
+    end
+  end
+  hand_back(run, rest_of(held.units, results), 'lost', 'error', reason, 'worker', worker, 'attempt', attempt)
+end
+wake()
+return 1

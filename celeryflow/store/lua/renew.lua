@@ -1,0 +1,55 @@
+#!lua flags=allow-oom
+-- renew: a supervisor's beat. It prolongs leases, moves on what is due, and says what there is to do.
+--
+-- KEYS[1]  prefix
+-- ARGV     worker, group, slots, number of drainers, drainers …, then runs that its drainers work on …
+-- Returns  {expired drainers, those of the runs that are over, ids of the tickets to send}
+--
+-- Where the last beat of any supervisor is over 3 s old, the server or the machine slept: every lease is prolonged and
+-- none is called expired.
+
+local worker, group, slots, drainers = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+assert(slots and drainers, 'slots and drainers must be numbers')
+local leases = P .. 'leases'
+
+redis.call('ZADD', P .. 'workers', NOW + LEASE_S, worker)
+redis.call('SADD', P .. 'groups', group)
+redis.call('HSET', gk(group, 'slots'), worker, slots)
+for i = 5, 4 + drainers do redis.call('ZADD', leases, 'XX', NOW + LEASE_S, ARGV[i]) end
+
+local last = number(redis.call('GET', P .. 'beat'))
+redis.call('SET', P .. 'beat', string.format('%.6f', NOW))
+if NOW - last > 3 then
+  for _, drainer in ipairs(redis.call('ZRANGE', leases, 0, -1)) do redis.call('ZADD', leases, NOW + LEASE_S, drainer) end
+end
+local expired = redis.call('ZRANGEBYSCORE', leases, '-inf', NOW, 'LIMIT', 0, 100)
+
+for _, gone in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', NOW)) do
+  redis.call('ZREM', P .. 'workers', gone)
+  for _, name in ipairs(redis.call('SMEMBERS', P .. 'groups')) do
+    redis.call('HDEL', gk(name, 'slots'), gone)
+    if redis.call('EXISTS', gk(name, 'slots')) == 0 then redis.call('SREM', P .. 'groups', name) end
+  end
+end
+local total = 0
+for _, count in ipairs(redis.call('HVALS', gk(group, 'slots'))) do total = total + count end
+redis.call('SET', gk(group, 'total'), total)
+
+local over = {}
+for i = 5 + drainers, #ARGV do
+  if is_over(ARGV[i]) then over[#over + 1] = ARGV[i] end
+end
+
+work_pending()
+work_delayed()
+wake()
+
+local tickets, ready = {}, 0
+redis.call('ZREMRANGEBYSCORE', gk(group, 'tickets'), '-inf', NOW)
+local free = total - redis.call('SCARD', gk(group, 'drainers')) - redis.call('ZCARD', gk(group, 'tickets'))
+for _, queue in ipairs(queues_of(group)) do ready = ready + depth(queue, 1000) end
+for i = 1, math.min(ready, free) do
+  tickets[i] = string.format('%s-%.6f-%d', worker, NOW, i)
+  redis.call('ZADD', gk(group, 'tickets'), NOW + TICKET_S, tickets[i])
+end
+return { expired, over, tickets }

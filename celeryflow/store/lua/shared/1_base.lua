@@ -1,0 +1,59 @@
+-- What the verbs share: these files stand, in order, before each of them. Nothing is written by loading them.
+--
+-- KEYS[1]  the deployment's prefix. Further keys are found on the way (no Redis Cluster).
+--
+-- A run's nodes are numbered from 0. A node's work is items: item 0 of a step, items 0..n-1 of a map, and
+-- item -1, by which a worker reads the length of a map ("planning"). Each item is in exactly one place: waiting for
+-- inputs, on a lane (`lane:*`, for maps by way of `ranges:*`), in a claim, in `delayed`, or committed.
+
+local P = KEYS[1] .. ':'
+local clock = redis.call('TIME')
+local NOW = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
+
+local LEASE_S = 10         -- a drainer may be silent for so long
+local TICKET_S = 2         -- a ticket that nobody took counts as lost after this
+local CHUNK_S = 0.05       -- work that one claim aims at
+local CLAIM_NODES = 100    -- most steps in one claim
+local BUDGET = 500         -- dependents that one call serves; the rest waits in `pending`
+
+-- plan: what the verbs know of a node (msgpack array, written by values/manifest.py)
+local KIND, QUEUE, PRIORITY, LOSSES, COST, STEPS, SOURCES, FLOWS, PLANNED = 1, 2, 3, 4, 5, 6, 7, 8, 9
+
+local WHOLE, ITEMS, LENGTH = 0, 1, 2
+local TERMINAL = { s = true, f = true, k = true, c = true }
+local RUN_OVER = { success = true, failure = true, cancelled = true }
+
+local function rk(run, part) return P .. 'run:' .. run .. ':' .. part end
+
+local function meta(run, field) return redis.call('HGET', rk(run, 'meta'), field) end
+
+-- A drainer's name is `group|worker|nonce`; a group is what its worker serves: queues with commas between, or *.
+local function group_of(drainer) return string.match(drainer, '^([^|]+)|') or error('not a drainer: ' .. drainer) end
+local function gk(group, part) return P .. 'group:' .. group .. ':' .. part end
+
+-- A run that is over or gone.
+local function is_over(run) return RUN_OVER[meta(run, 'status') or 'cancelled'] end
+
+local function number(value) return tonumber(value) or 0 end
+
+local plans = {}
+local function plan_of(run, node)
+  local id = run .. '|' .. node
+  if not plans[id] then plans[id] = cmsgpack.unpack(redis.call('HGET', rk(run, 'plan'), node)) end
+  return plans[id]
+end
+
+local function get_state(run, node) return redis.call('GETRANGE', rk(run, 'state'), node, node) end
+local function set_state(run, node, byte) redis.call('SETRANGE', rk(run, 'state'), node, byte) end
+
+local function missing(run, node, change)
+  local verb = change and { 'INCRBY', 'u32', '#' .. node, change } or { 'GET', 'u32', '#' .. node }
+  return redis.call('BITFIELD', rk(run, 'missing'), unpack(verb))[1]
+end
+
+local function length_of(run, node) return tonumber(redis.call('HGET', rk(run, 'map'), node .. ':n')) end
+
+local function emit(run, event, ...)
+  local seq = redis.call('HINCRBY', rk(run, 'meta'), 'seq', 1)
+  redis.call('XADD', rk(run, 'events'), seq .. '-0', 'at', string.format('%.6f', NOW), 'event', event, ...)
+end

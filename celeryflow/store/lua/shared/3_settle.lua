@@ -1,0 +1,128 @@
+-- Settling: a node's end reaches its dependents through `todo`, 500 a call; what is left waits in `pending`.
+
+local todo, budget = {}, BUDGET
+local doomed = {}  -- runs that fail as soon as what is being committed is stored
+
+local function end_run(run, status, reason)
+  if RUN_OVER[meta(run, 'status')] then return end
+  redis.call('HSET', rk(run, 'meta'), 'status', status, 'finished_at', string.format('%.6f', NOW))
+  emit(run, 'ended', 'status', status, 'error', reason or '')
+end
+
+local function settle(run, node, byte)
+  if TERMINAL[get_state(run, node)] then return end
+  set_state(run, node, byte)
+  if byte == 'f' then redis.call('HINCRBY', rk(run, 'meta'), 'bad', 1) end
+  table.insert(todo, { run, node, byte == 's' and 's' or 'b', 0 })
+  if redis.call('HINCRBY', rk(run, 'meta'), 'left', -1) == 0 then
+    end_run(run, number(meta(run, 'bad')) > 0 and 'failure' or 'success')
+  elseif byte == 'f' and meta(run, 'fail_fast') == '1' then
+    doomed[run] = true
+  end
+end
+
+local function settle_map(run, node)
+  if TERMINAL[get_state(run, node)] then return end
+  local counts = redis.call('HMGET', rk(run, 'map'), node .. ':bad', node .. ':skipped')
+  local byte = number(counts[1]) > 0 and 'f' or number(counts[2]) > 0 and 'k' or 's'
+  emit(run, 'settled', 'node', node, 'status', ({ f = 'failure', k = 'skipped', s = 'success' })[byte])
+  settle(run, node, byte)
+end
+
+-- An empty map ends when it waits for nothing and the maps that it goes over have ended.
+local function settle_if_empty(run, node)
+  if length_of(run, node) ~= 0 or missing(run, node) > 0 then return end
+  for _, source in ipairs(plan_of(run, node)[SOURCES]) do
+    if not TERMINAL[get_state(run, source)] then return end
+  end
+  settle_map(run, node)
+end
+
+local function skip(run, node, cause)
+  if TERMINAL[get_state(run, node)] then return end
+  emit(run, 'skipped', 'node', node, 'count', length_of(run, node) or 1, 'kind', 'upstream', 'cause', cause)
+  settle(run, node, 'k')
+end
+
+-- Ranges that came before the node could take them.
+local function list_ranges(run, node)
+  if missing(run, node) > 0 or redis.call('EXISTS', rk(run, 'ranges:' .. node)) == 0 then return end
+  if get_state(run, node) == '.' then set_state(run, node, 'r') end
+  list_node(run, node)
+end
+
+-- Everything that the node waited for is there.
+local function open(run, node)
+  if get_state(run, node) ~= '.' then return end
+  local plan, length = plan_of(run, node), length_of(run, node)
+  if plan[KIND] == 's' or plan[PLANNED] then
+    set_state(run, node, 'r')
+    list_node(run, node)
+  elseif length == 0 then
+    settle_if_empty(run, node)
+  elseif #plan[SOURCES] == 0 then
+    push_range(run, node, 0, length)
+  else
+    list_ranges(run, node)
+  end
+end
+
+local function set_length(run, node, length)
+  redis.call('HSET', rk(run, 'map'), node .. ':n', length)
+  emit(run, 'length', 'node', node, 'count', length)
+  table.insert(todo, { run, node, 'n', 0 })
+  settle_if_empty(run, node)
+  list_ranges(run, node)
+end
+
+-- Whether every item of a map was committed, so that those who go over it hear of each.
+local function has_delivered(run, node)
+  local length = length_of(run, node)
+  return length and length > 0 and number(redis.call('HGET', rk(run, 'map'), node .. ':ended')) == length
+end
+
+local function serve_dependent(run, user, edge, what, cause)
+  if TERMINAL[get_state(run, user)] then return end
+  if what == 'b' then
+    if edge == WHOLE or not has_delivered(run, cause) then skip(run, user, cause) end
+  elseif edge == ITEMS then
+    if what == 'n' and not plan_of(run, user)[PLANNED] and not length_of(run, user) then
+      set_length(run, user, length_of(run, cause))
+    end
+    settle_if_empty(run, user)
+  elseif edge == (what == 'n' and LENGTH or WHOLE) then
+    if missing(run, user, -1) == 0 then open(run, user) end
+  end
+end
+
+-- From the last dependent to the first, so that lanes, which are stacks, serve the first one first.
+local function fan_out(run, node, what, offset)
+  local packed = redis.call('HGET', rk(run, 'dependents'), node)
+  local total = packed and #packed / 4 or 0
+  while offset < total and budget > 0 do
+    local code = struct.unpack('<I4', packed, (total - offset - 1) * 4 + 1)
+    serve_dependent(run, math.floor(code / 4), code % 4, what, node)
+    offset, budget = offset + 1, budget - 1
+  end
+  return offset < total and offset
+end
+
+local function work()
+  for run in pairs(doomed) do end_run(run, 'failure', 'fail_fast') end
+  doomed = {}
+  while #todo > 0 do
+    local run, node, what, offset = unpack(table.remove(todo))
+    local rest = not is_over(run) and fan_out(run, node, what, offset)
+    if rest then redis.call('RPUSH', P .. 'pending', table.concat({ run, node, what, rest }, '|')) end
+  end
+end
+
+local function work_pending()
+  while budget > 0 do
+    local entry = redis.call('LPOP', P .. 'pending')
+    if not entry then return end
+    local run, node, what, offset = string.match(entry, '^(.*)|(%d+)|(%a)|(%d+)$')
+    table.insert(todo, { run, tonumber(node), what, tonumber(offset) })
+    work()
+  end
+end

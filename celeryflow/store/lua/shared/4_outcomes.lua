@@ -1,0 +1,82 @@
+-- Items that somebody had are ready again; or wait, where a step was claimed ahead of its input.
+local function put_back(run, node, start, count)
+  if TERMINAL[get_state(run, node)] then return end
+  if plan_of(run, node)[KIND] == 'm' and start >= 0 then return push_range(run, node, start, count) end
+  if missing(run, node) > 0 then return set_state(run, node, '.') end
+  set_state(run, node, 'r')
+  list_node(run, node)
+end
+
+-- Items whose retry is due are ready again.
+local function work_delayed()
+  for _, entry in ipairs(redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', NOW, 'LIMIT', 0, 100)) do
+    redis.call('ZREM', P .. 'delayed', entry)
+    local run, node, start = string.match(entry, '^(.*)|(%d+)|(%-?%d+)$')
+    if not is_over(run) then put_back(run, tonumber(node), tonumber(start), 1) end
+  end
+end
+
+-- Outcomes: success; failure (fails its map and run); absorbed (a failure that on_error takes in);
+-- upstream (an input item failed); omitted (an input item was left out); retry; length (of a planned map).
+
+local COUNTER = { failure = 'bad', upstream = 'skipped' }
+local EVENT = { success = 'success', failure = 'failure', absorbed = 'failure', upstream = 'skipped', omitted = 'skipped' }
+
+local function describe(r)
+  local fields = { 'node', r.node, 'start', r.start, 'count', r.count, 'attempt', r.attempt, 'worker', r.worker,
+    'waited_s', r.waited_s, 'durations', r.durations, 'output_bytes', r.output_bytes }
+  local function add(name, value) fields[#fields + 1], fields[#fields + 2] = name, value end
+  if r.kind ~= '' then add('kind', r.kind) end
+  if r.error ~= '' then add('error', r.error) end
+  if r.outcome == 'upstream' or r.outcome == 'omitted' then add('kind', r.outcome) end
+  if r.outcome == 'absorbed' then add('is_absorbed', 1) end
+  return unpack(fields)
+end
+
+local function keep_estimate(run, r)
+  if r.seconds < 0 then return end
+  local key, cost, each = rk(run, 'estimates'), plan_of(run, r.node)[COST], r.seconds / r.count
+  local old = tonumber(redis.call('HGET', key, cost))
+  if old and old < 0 then return end
+  redis.call('HSET', key, cost, old and 0.7 * old + 0.3 * each or each)
+end
+
+local function retry(run, r)
+  redis.call('HINCRBY', rk(run, 'tries'), r.node .. ':' .. r.start .. ':e', 1)
+  redis.call('ZADD', P .. 'delayed', NOW + r.delay_s, run .. '|' .. r.node .. '|' .. r.start)
+  if plan_of(run, r.node)[KIND] == 's' then set_state(run, r.node, 't') end
+  emit(run, 'retrying', 'delay_s', r.delay_s, describe(r))
+end
+
+local function plan_map(run, r)
+  set_length(run, r.node, r.length)
+  local plan = plan_of(run, r.node)
+  if #plan[SOURCES] == 0 then push_range(run, r.node, 0, r.length) end
+end
+
+local function store_items(run, r)
+  local mark = struct.pack('<I4', r.start + 1)
+  redis.call('SETRANGE', rk(run, 'at:' .. r.node), r.start * 4, string.rep(mark, r.count))
+  local counter = COUNTER[r.outcome]
+  if counter then redis.call('HINCRBY', rk(run, 'map'), r.node .. ':' .. counter, r.count) end
+  local ended = redis.call('HINCRBY', rk(run, 'map'), r.node .. ':ended', r.count)
+  flow(run, r.node, r.start, r.count)
+  if ended == length_of(run, r.node) then settle_map(run, r.node) end
+end
+
+local function apply(run, r)
+  if TERMINAL[get_state(run, r.node)] then return end
+  if r.outcome == 'retry' then return retry(run, r) end
+  redis.call('HSET', rk(run, 'out'), r.node .. ':' .. r.start, r.record)
+  if r.outcome == 'length' then return plan_map(run, r) end
+  emit(run, EVENT[r.outcome], describe(r))
+  if plan_of(run, r.node)[KIND] == 'm' and r.start >= 0 then
+    store_items(run, r)
+    keep_estimate(run, r)
+  elseif r.outcome == 'success' then
+    keep_estimate(run, r)
+    settle(run, r.node, 's')
+  else
+    settle(run, r.node, 'f')
+  end
+end

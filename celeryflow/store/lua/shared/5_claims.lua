@@ -1,0 +1,227 @@
+-- Claims: one a drainer, in `claim:<drainer>` {token, previous, run, units}; a unit is {node, start, count}.
+
+local function read_claim(drainer)
+  local fields = redis.call('HMGET', P .. 'claim:' .. drainer, 'token', 'previous', 'run', 'units')
+  return { token = fields[1], previous = fields[2], run = fields[3], units = fields[4] and cmsgpack.unpack(fields[4]) or {} }
+end
+
+-- What of a claim the results do not cover, as units.
+local function rest_of(units, results)
+  local rest = {}
+  for _, unit in ipairs(units) do
+    local node, from, stop = unit[1], unit[2], unit[2] + unit[3]
+    for _, r in ipairs(results) do
+      if r.node == node and r.start >= from and r.start < stop then
+        if r.start > from then table.insert(rest, { node, from, r.start - from }) end
+        from = r.start + r.count
+      end
+    end
+    if from < stop then table.insert(rest, { node, from, stop - from }) end
+  end
+  return rest
+end
+
+local function hand_back(run, units, event, ...)
+  if is_over(run) then return end
+  for i = #units, 1, -1 do
+    local node, start, count = unpack(units[i])
+    if not TERMINAL[get_state(run, node)] then
+      emit(run, event, 'node', node, 'start', start, 'count', count, ...)
+      put_back(run, node, start, count)
+    end
+  end
+end
+
+local function is_cheap(run, cost)
+  local estimate = tonumber(redis.call('HGET', rk(run, 'estimates'), cost))
+  return estimate and estimate >= 0 and estimate < CHUNK_S / 2 and math.max(estimate, 1e-6)
+end
+
+-- Items for one claim: some 50 ms of them, and never so many that others would go without.
+local function share(run, cost, left, slots)
+  local estimate = is_cheap(run, cost)
+  if not estimate then return 1 end
+  return math.max(1, math.min(math.floor(CHUNK_S / estimate), math.ceil(left / (2 * slots))))
+end
+
+local function take_map(run, node, lane, slots, units)
+  local plan = plan_of(run, node)
+  if not length_of(run, node) and plan[PLANNED] then
+    unlist_node(run, node, lane)
+    set_state(run, node, 'x')
+    units[1] = { node, -1, 1 }
+    return
+  end
+  local key = rk(run, 'ranges:' .. node)
+  local start, count = string.match(redis.call('LINDEX', key, 0), '^(%d+):(%d+)$')
+  start, count = tonumber(start), tonumber(count)
+  local left = length_of(run, node) - number(redis.call('HGET', rk(run, 'map'), node .. ':ended'))
+  local size = math.min(count, share(run, plan[COST], left, slots))
+  if size < count then
+    redis.call('LSET', key, 0, (start + size) .. ':' .. (count - size))
+  else
+    redis.call('LPOP', key)
+    if redis.call('EXISTS', key) == 0 then unlist_node(run, node, lane) end
+  end
+  set_state(run, node, 'x')
+  units[1] = { node, start, size }
+end
+
+-- The only user of a cheap step, where nothing else is missing for it: it can run in the same claim.
+local function next_in_chain(run, node, lane)
+  local packed = redis.call('HGET', rk(run, 'dependents'), node)
+  if not packed or #packed ~= 4 then return end
+  local code = struct.unpack('<I4', packed)
+  local user, plan = math.floor(code / 4), nil
+  if code % 4 ~= WHOLE or missing(run, user) ~= 1 or get_state(run, user) ~= '.' then return end
+  plan = plan_of(run, user)
+  if plan[KIND] ~= 's' or lane_key(run, plan[QUEUE], plan[PRIORITY]) ~= lane then return end
+  return user
+end
+
+-- The first node of a lane that can still run: one may have been skipped while it lay there.
+local function head_of(run, lane)
+  local node = tonumber(redis.call('LINDEX', lane, 0))
+  while node and TERMINAL[get_state(run, node)] do
+    unlist_node(run, node, lane)
+    node = tonumber(redis.call('LINDEX', lane, 0))
+  end
+  return node
+end
+
+local function take_steps(run, node, lane, slots, units)
+  local limit = math.min(CLAIM_NODES, math.ceil(redis.call('LLEN', lane) / (2 * slots)))
+  local seconds, heads = 0, 0
+  while node do
+    local plan = plan_of(run, node)
+    local estimate = plan[KIND] == 's' and is_cheap(run, plan[COST])
+    if #units > 0 and (not estimate or seconds + estimate > CHUNK_S) then return end
+    redis.call('LPOP', lane)
+    heads = heads + 1
+    while node do
+      set_state(run, node, 'x')
+      units[#units + 1] = { node, 0, 1 }
+      if not estimate then return end
+      seconds = seconds + estimate
+      node = #units < CLAIM_NODES and seconds < CHUNK_S and next_in_chain(run, node, lane)
+      estimate = node and is_cheap(run, plan_of(run, node)[COST])
+      if not estimate then node = nil end
+    end
+    node = heads < limit and #units < CLAIM_NODES and head_of(run, lane) or nil
+  end
+end
+
+local function queues_of(group)
+  if group == '*' then return redis.call('SMEMBERS', P .. 'queues') end
+  local queues = {}
+  for queue in string.gmatch(group, '[^,]+') do queues[#queues + 1] = queue end
+  return queues
+end
+
+local function best_lane(group)
+  local best, best_score, best_queue
+  for _, queue in ipairs(queues_of(group)) do
+    local top = redis.call('ZRANGE', P .. 'queue:' .. queue, 0, 0, 'WITHSCORES')
+    if top[1] and (not best or tonumber(top[2]) < best_score) then
+      best, best_score, best_queue = top[1], tonumber(top[2]), queue
+    end
+  end
+  return best, best_queue
+end
+
+local function input_records(run, unit)
+  local node, start, count = unpack(unit)
+  local plan, fields, records = plan_of(run, node), {}, {}
+  for _, input in ipairs(plan[STEPS]) do fields[#fields + 1] = input .. ':0' end
+  if start >= 0 then
+    for _, source in ipairs(plan[SOURCES]) do
+      local marks, last = redis.call('GETRANGE', rk(run, 'at:' .. source), start * 4, (start + count) * 4 - 1), 0
+      for i = 1, #marks, 4 do
+        local at = struct.unpack('<I4', marks, i)
+        if at > 0 and at ~= last then fields[#fields + 1], last = source .. ':' .. (at - 1), at end
+      end
+    end
+  end
+  if #fields == 0 then return records end
+  local values = redis.call('HMGET', rk(run, 'out'), unpack(fields))
+  for i, field in ipairs(fields) do
+    if values[i] then records[#records + 1], records[#records + 2] = field, values[i] end
+  end
+  return records
+end
+
+-- Exceptions and losses that an item has had. One that has had any is alone in its claim, or first in it.
+local function tries_of(run, unit)
+  local item = unit[1] .. ':' .. unit[2]
+  local tries = redis.call('HMGET', rk(run, 'tries'), item .. ':e', item .. ':l')
+  return number(tries[1]), number(tries[2])
+end
+
+local function reply(claim)
+  if not claim.run then return {} end
+  local units = {}
+  for i, unit in ipairs(claim.units) do
+    local exceptions, losses = tries_of(claim.run, unit)
+    units[i] = { unit[1], unit[2], unit[3], exceptions, losses,
+      redis.call('HGET', rk(claim.run, 'spec'), unit[1]), input_records(claim.run, unit) }
+  end
+  return { claim.token, claim.run, number(meta(claim.run, 'generation')), units }
+end
+
+local function start_run(run, status)
+  if status ~= 'pending' then return end
+  redis.call('HSET', rk(run, 'meta'), 'status', 'running', 'started_at', string.format('%.6f', NOW))
+  emit(run, 'started', 'status', 'running')
+end
+
+local function serve_lane(run, priority, queue, slots)
+  local lane, key = lane_key(run, queue, priority), P .. 'queue:' .. queue
+  local status = meta(run, 'status')
+  local node = status and not RUN_OVER[status] and head_of(run, lane)
+  if not node then
+    redis.call('ZREM', key, run .. '|' .. priority)
+    redis.call('DEL', lane)
+    return
+  end
+  start_run(run, status)
+  local units = {}
+  local take = plan_of(run, node)[KIND] == 'm' and take_map or take_steps
+  take(run, node, lane, slots, units)
+  if redis.call('EXISTS', lane) == 1 then
+    redis.call('ZADD', key, score(priority), run .. '|' .. priority)
+  else
+    redis.call('ZREM', key, run .. '|' .. priority)
+  end
+  return units
+end
+
+-- The next work for a drainer, written down as its claim; an empty reply if there is none.
+local function take(drainer, token, worker, previous)
+  local group = group_of(drainer)
+  local slots = math.max(1, number(redis.call('GET', gk(group, 'total'))))
+  redis.call('ZADD', P .. 'leases', NOW + LEASE_S, drainer)
+  redis.call('SADD', gk(group, 'drainers'), drainer)
+  local claim = { token = token, units = {} }
+  while #claim.units == 0 do
+    local lane, queue = best_lane(group)
+    if not lane then break end
+    local run, priority = string.match(lane, '^(.*)|(%d)$')
+    claim.units = serve_lane(run, tonumber(priority), queue, slots) or {}
+    claim.run = claim.units[1] and run
+  end
+  local key = P .. 'claim:' .. drainer
+  redis.call('DEL', key)
+  if not claim.run then
+    redis.call('HSET', key, 'previous', previous or '')
+    redis.call('SADD', gk(group, 'idle'), drainer)
+    return claim
+  end
+  redis.call('SREM', gk(group, 'idle'), drainer)
+  redis.call('HSET', key, 'token', token, 'previous', previous or '', 'run', claim.run, 'units', cmsgpack.pack(claim.units))
+  for _, unit in ipairs(claim.units) do
+    local exceptions, losses = tries_of(claim.run, unit)
+    emit(claim.run, 'claimed', 'node', unit[1], 'start', unit[2], 'count', unit[3], 'worker', worker,
+      'attempt', exceptions + losses + 1)
+  end
+  return claim
+end

@@ -1,0 +1,64 @@
+-- Waking: idle drainers first, then the supervisors, who send tickets.
+
+local function groups_of(queue)
+  local groups = {}
+  for _, group in ipairs(redis.call('SMEMBERS', P .. 'groups')) do
+    if group == '*' or string.find(',' .. group .. ',', ',' .. queue .. ',', 1, true) then groups[#groups + 1] = group end
+  end
+  return groups
+end
+
+-- Units ready in a queue, as far as its first lanes tell, at most `most`.
+local function depth(queue, most)
+  local found = 0
+  for _, member in ipairs(redis.call('ZRANGE', P .. 'queue:' .. queue, 0, 3)) do
+    local run, priority = string.match(member, '^(.*)|(%d)$')
+    local lane = lane_key(run, queue, priority)
+    found = found + redis.call('LLEN', lane)
+    local node = redis.call('LINDEX', lane, 0)
+    local range = node and redis.call('LINDEX', rk(run, 'ranges:' .. node), 0)
+    if range then found = found + tonumber(string.match(range, ':(%d+)$')) - 1 end
+    if found >= most then return most end
+  end
+  return found
+end
+
+local function wake()
+  for queue in pairs(woken) do
+    local ready = depth(queue, 1000)
+    for _, group in ipairs(groups_of(queue)) do
+      local idle = ready > 0 and redis.call('SPOP', gk(group, 'idle'), ready) or {}
+      for _, drainer in ipairs(idle) do
+        redis.call('RPUSH', P .. 'wake:' .. drainer, 1)
+        redis.call('PEXPIRE', P .. 'wake:' .. drainer, 5000)
+      end
+      ready = ready - #idle
+      if ready > 0 and redis.call('EXISTS', gk(group, 'nudge')) == 0 then
+        redis.call('RPUSH', gk(group, 'nudge'), 1)
+      end
+    end
+  end
+end
+
+local function forget_drainer(drainer)
+  local group = group_of(drainer)
+  redis.call('ZREM', P .. 'leases', drainer)
+  redis.call('SREM', gk(group, 'drainers'), drainer)
+  redis.call('SREM', gk(group, 'idle'), drainer)
+  redis.call('DEL', P .. 'claim:' .. drainer)
+end
+
+-- Results as the worker sends them: a msgpack array of arrays without the bytes, then two ARGV each (record, durations).
+local FIELDS = { 'node', 'start', 'count', 'outcome', 'attempt', 'seconds', 'waited_s', 'output_bytes', 'kind', 'error',
+  'delay_s', 'length' }
+
+local function read_results(packed, first, worker)
+  local results = cmsgpack.unpack(packed)
+  for i, values in ipairs(results) do
+    local r = { worker = worker, record = ARGV[first + 2 * i - 2], durations = ARGV[first + 2 * i - 1] }
+    for j, name in ipairs(FIELDS) do r[name] = values[j] end
+    assert(r.record and r.durations, 'a result without its bytes')
+    results[i] = r
+  end
+  return results
+end

@@ -1,0 +1,273 @@
+"""One typed method for each Lua verb, and the plain reads around them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+from redis.exceptions import NoScriptError
+
+from celeryflow.store.connect import Client
+from celeryflow.store.keyspace import Keyspace
+from celeryflow.values.manifest import Sealed
+
+STAGE_NODES = 500
+STAGE_EXPIRY_S = 600
+
+pack = msgspec.msgpack.Encoder().encode
+unpack = msgspec.msgpack.Decoder().decode
+
+Item = tuple[int, int]
+"""A node, and the first item of what is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Items of one node in a claim: ``range(start, start + count)``, with what earlier attempts came to."""
+
+    node: int
+    start: int
+    count: int
+    exceptions: int
+    losses: int
+    spec: bytes
+    inputs: dict[Item, bytes]
+
+
+class Claim(NamedTuple):
+    """What a drainer has to do."""
+
+    token: str
+    run: str
+    generation: int
+    units: tuple[Unit, ...]
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of some items of a claim; the fields are those of ``read_results`` in Lua."""
+
+    node: int
+    start: int
+    count: int = 1
+    outcome: str = "success"
+    attempt: int = 1
+    seconds: float = -1.0
+    waited_s: float = 0.0
+    output_bytes: int = 0
+    kind: str = ""
+    error: str = ""
+    delay_s: float = 0.0
+    length: int = 0
+    record: bytes = b""
+    durations_s: tuple[float, ...] = ()
+
+    def header(self) -> list[Any]:
+        """All but the bytes, in the order that Lua expects."""
+        return [
+            self.node, self.start, self.count, self.outcome, self.attempt, self.seconds, self.waited_s,
+            self.output_bytes, self.kind, self.error, self.delay_s, self.length,
+        ]  # fmt: skip
+
+
+class Beat(NamedTuple):
+    """A supervisor's answer: whom to reap, which runs are over, which tickets to send."""
+
+    expired: list[str]
+    over: list[str]
+    tickets: list[str]
+
+
+@cache
+def source(verb: str) -> str:
+    """A verb's script: its first line, what the verbs share, itself."""
+    folder = Path(__file__).parent / "lua"
+    head, _, body = (folder / f"{verb}.lua").read_text().partition("\n")
+    shared = [path.read_text() for path in sorted((folder / "shared").iterdir()) if path.suffix == ".lua"]
+    return "\n".join([head, *shared, body])
+
+
+class Store:
+    """The state of all runs of one deployment, on one server."""
+
+    def __init__(self, client: Client, prefix: str) -> None:
+        self.client = client
+        self.keys = Keyspace(prefix)
+        self._digests: dict[str, str] = {}
+
+    def _call(self, verb: str, *arguments: Any) -> Any:
+        if verb not in self._digests:
+            self._digests[verb] = self.client.script_load(source(verb))
+        try:
+            return self.client.evalsha(self._digests[verb], 1, self.keys.prefix, *arguments)
+        except NoScriptError:
+            return self.client.eval(source(verb), 1, self.keys.prefix, *arguments)
+
+    # --- submitting ------------------------------------------------------------------
+
+    def put_code(self, code: dict[str, bytes], expiry_s: float) -> None:
+        """Store functions by digest; those that are there live on."""
+        pipe = self.client.pipeline(transaction=False)
+        for digest, data in code.items():
+            pipe.set(self.keys.code(digest), data, ex=int(expiry_s))
+        pipe.execute()
+
+    def get_code(self, digest: str) -> bytes | None:
+        """A function's bytes; the caller compares their digest."""
+        data: bytes | None = self.client.get(self.keys.code(digest))
+        return data
+
+    def stage(self, run: str, sealed: Sealed) -> None:
+        """Write a graph under keys that expire unless `submit` publishes it."""
+        key = {part: self.keys.run(run, part) for part in ("plan", "spec", "dependents", "missing", "state", "map")}
+        total = len(sealed.plans)
+        pipe = self.client.pipeline(transaction=False)
+        pipe.set(key["missing"], sealed.missing)
+        pipe.set(key["state"], b"." * total)
+        if sealed.lengths:
+            pipe.hset(key["map"], mapping=sealed.lengths)
+        for first in range(0, total, STAGE_NODES):
+            nodes = range(first, min(first + STAGE_NODES, total))
+            pipe.hset(key["plan"], mapping={n: sealed.plans[n] for n in nodes})
+            pipe.hset(key["spec"], mapping={n: sealed.specs[n] for n in nodes})
+            users = {n: sealed.dependents[n] for n in (*nodes, total) if n in sealed.dependents}
+            if users:
+                pipe.hset(key["dependents"], mapping=users)
+            if first == 0:
+                for name in key.values():
+                    pipe.expire(name, STAGE_EXPIRY_S)
+            pipe.execute()
+
+    def submit(self, run: str, sealed: Sealed, facts: dict[str, Any]) -> bool:
+        """Publish a staged graph; False if the run was there already."""
+        meta = {"manifest": sealed.manifest, "workflow": sealed.graph.name, **facts}
+        pairs = [part for pair in meta.items() for part in pair]
+        return bool(self._call("submit", run, len(sealed.plans), int(sealed.graph.fail_fast), *pairs))
+
+    # --- working -----------------------------------------------------------------------
+
+    def claim(self, drainer: str, token: str, worker: str, ticket: str = "") -> tuple[bool, Claim | None]:
+        """Take work: whether to ask again at once, and the claim."""
+        more, claim = self._call("claim", drainer, token, worker, ticket)
+        return bool(more), _claim(claim)
+
+    def commit(
+        self, drainer: str, token: str, following: str, worker: str, results: Sequence[Result]
+    ) -> tuple[str, bool, Claim | None]:
+        """Store results, hand the rest back, take the next claim (unless `following` is empty)."""
+        data = [part for r in results for part in (r.record, struct.pack(f"<{len(r.durations_s)}f", *r.durations_s))]
+        header = pack([r.header() for r in results])
+        answer, more, claim = self._call("commit", drainer, token, following, worker, header, *data)
+        return answer.decode(), bool(more), _claim(claim)
+
+    def release(self, drainer: str) -> bool:
+        """Stop draining; True if a claim was handed back."""
+        return bool(self._call("release", drainer))
+
+    def await_wake(self, drainer: str, timeout_s: float) -> bool:
+        """Wait as an idle drainer; True if there is work."""
+        return self.client.blpop([self.keys.wake(drainer)], timeout=timeout_s) is not None
+
+    # --- supervising -------------------------------------------------------------------
+
+    def renew(self, worker: str, group: str, slots: int, drainers: Sequence[str], runs: Iterable[str]) -> Beat:
+        """One beat of a supervisor."""
+        answer = self._call("renew", worker, group, slots, len(drainers), *drainers, *runs)
+        return Beat(*([entry.decode() for entry in part] for part in answer))
+
+    def await_nudge(self, group: str, timeout_s: float) -> None:
+        """Wait as a supervisor until there is more work than workers at it."""
+        self.client.blpop([self.keys.nudge(group)], timeout=timeout_s)
+
+    def held_claim(self, drainer: str) -> tuple[str, str, list[list[int]]]:
+        """Token, run and units ``[node, start, count]`` that a drainer holds; empty if none."""
+        token, run, units = self.client.hmget(self.keys.claim(drainer), "token", "run", "units")
+        return ("", "", []) if token is None else (token.decode(), run.decode(), unpack(units))
+
+    def reap(
+        self,
+        drainer: str,
+        token: str,
+        reason: str,
+        worker: str,
+        started: Item = (-1, 0),
+        attempt: int = 1,
+        record: bytes = b"",
+        outcome: str = "failure",
+    ) -> bool:
+        """Take a dead drainer's claim back, charging the item that had `started`."""
+        return bool(self._call("reap", drainer, token, reason, worker, *started, attempt, record, outcome))
+
+    def drainers(self) -> list[str]:
+        """All drainers with a lease."""
+        return [name.decode() for name in self.client.zrange(self.keys.leases, 0, -1)]
+
+    def cancel(self, run: str, reason: str) -> str:
+        """End a run; its status from before, empty if there is none."""
+        return str(self._call("cancel", run, reason), "utf-8")
+
+    # --- reading -----------------------------------------------------------------------
+
+    def meta(self, run: str) -> dict[str, bytes]:
+        """The run's own fields; empty if there is no such run."""
+        return {name.decode(): value for name, value in self.client.hgetall(self.keys.run(run, "meta")).items()}
+
+    def spec(self, run: str, node: int) -> bytes | None:
+        """The signed record of a node."""
+        record: bytes | None = self.client.hget(self.keys.run(run, "spec"), str(node))
+        return record
+
+    def outputs(self, run: str, items: Sequence[Item]) -> list[bytes | None]:
+        """Records of stored items, each by the first item of its chunk."""
+        found: list[bytes | None] = []
+        for first in range(0, len(items), 256):
+            fields = [f"{node}:{start}" for node, start in items[first : first + 256]]
+            found += self.client.hmget(self.keys.run(run, "out"), fields)
+        return found
+
+    def chunks(self, run: str, node: int, start: int, count: int) -> list[int]:
+        """First item of the chunk of each of these items, -1 where nothing is stored."""
+        packed = self.client.getrange(self.keys.at(run, node), 4 * start, 4 * (start + count) - 1)
+        return [mark - 1 for mark in struct.unpack(f"<{count}I", packed.ljust(4 * count, b"\0"))]
+
+    def length(self, run: str, node: int) -> int | None:
+        """Number of items of a map, once known."""
+        value = self.client.hget(self.keys.run(run, "map"), f"{node}:n")
+        return None if value is None else int(value)
+
+    def introduce_worker(self, worker: str, facts: dict[str, str]) -> None:
+        """Say what a worker is; kept for a day."""
+        self.client.hset(self.keys.worker(worker), mapping=facts)
+        self.client.expire(self.keys.worker(worker), 86400)
+
+    def live_workers(self) -> dict[str, dict[str, str]]:
+        """Facts of the workers that were heard of within their leases."""
+        seconds, micros = self.client.time()
+        names = self.client.zrangebyscore(self.keys.workers, seconds + micros / 1e6, "+inf")
+        found = {name.decode(): self.client.hgetall(self.keys.worker(name.decode())) for name in names}
+        return {name: {k.decode(): v.decode() for k, v in facts.items()} for name, facts in found.items()}
+
+    def run_ids(self) -> list[str]:
+        """All runs, the latest first."""
+        return [run.decode() for run in self.client.zrevrange(self.keys.runs, 0, -1)]
+
+
+def _claim(reply: list[Any]) -> Claim | None:
+    if not reply:
+        return None
+    token, run, generation, units = reply
+    return Claim(token.decode(), run.decode(), generation, tuple(_unit(*unit) for unit in units))
+
+
+def _unit(node: int, start: int, count: int, exceptions: int, losses: int, spec: bytes, inputs: list[bytes]) -> Unit:
+    found = {_item(field): record for field, record in zip(inputs[::2], inputs[1::2], strict=True)}
+    return Unit(node, start, count, exceptions, losses, spec, found)
+
+
+def _item(field: bytes) -> Item:
+    node, _, start = field.partition(b":")
+    return int(node), int(start)
