@@ -1,0 +1,168 @@
+"""The Celery application: tickets in, drainers to work, the supervisor as a bootstep.
+
+``python -m celeryflow.engine.app`` starts a worker from the ``CELERYFLOW_*`` settings.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import secrets
+import signal
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import billiard
+from celery import Celery, bootsteps
+from celery.signals import worker_process_init, worker_shutting_down
+
+from celeryflow.config import Settings
+from celeryflow.engine import processes
+from celeryflow.engine.drain import Drainer
+from celeryflow.engine.execute import Stopped
+from celeryflow.engine.link import Link
+from celeryflow.engine.slots import Slots
+from celeryflow.engine.supervise import Supervisor
+
+FOREVER_S = 10**8
+TASK = "celeryflow.drain"
+
+
+class Worker:
+    """One Celery worker and what its processes share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.slots = Slots(settings.workers or os.cpu_count() or 1)
+        self.folder = tempfile.TemporaryDirectory(prefix="celeryflow-", ignore_cleanup_errors=True)
+        self.app = make_app(settings)
+        self._drainer: Drainer | None = None
+        self.app.task(name=TASK, ignore_result=True)(self.drain)
+        self.app.steps["worker"].add(_supervision(self))
+        worker_process_init.connect(self._in_child, weak=False)
+
+    def run(self) -> int:
+        """Work until told to stop; the exit code."""
+        processes.become_subreaper()
+        worker = self.app.Worker(
+            concurrency=self.slots.count,
+            pool="prefork",
+            hostname=f"celeryflow-{secrets.token_hex(3)}@{socket.gethostname()}",
+            queues=[queue_name(self.settings)],
+            loglevel="WARNING",
+            without_gossip=True,
+            without_mingle=True,
+            task_events=False,
+            optimization="fair",
+        )
+        try:
+            worker.start()
+        finally:
+            self.folder.cleanup()
+        return int(worker.exitcode or 0)
+
+    def drain(self, ticket: str) -> None:
+        """The task behind a ticket."""
+        if self._drainer is None:
+            raise RuntimeError("a ticket was executed outside of the pool")
+        self._drainer.drain(ticket)
+
+    def send(self, ticket: str) -> None:
+        """Call for a drainer."""
+        self.app.send_task(
+            TASK,
+            (ticket,),
+            queue=queue_name(self.settings),
+            time_limit=FOREVER_S,
+            soft_time_limit=FOREVER_S,
+            ignore_result=True,
+        )
+
+    def _in_child(self, **_: Any) -> None:
+        os.setpgid(0, 0)
+        _allow_children()
+        signal.signal(signal.SIGUSR1, self._interrupt)
+        process: Any = billiard.current_process()
+        label = f"{socket.gethostname()}:{os.getpid()}"
+        output = Path(self.folder.name) / f"{process.index}.log"
+        self._drainer = Drainer(Link.open(self.settings), self.slots, process.index, output, self.name, label)
+
+    def _interrupt(self, *_: Any) -> None:
+        if self._drainer is not None and self._drainer.executor.is_in_step:
+            raise Stopped
+
+
+def make_app(settings: Settings) -> Celery:
+    """An application that takes JSON tickets from one queue and stores no results."""
+    url = settings.url.replace("unix://", "redis+socket://", 1)
+    app = Celery(
+        "celeryflow", broker=f"{url}?virtual_host=0" if url.startswith("redis+socket") else url, set_as_current=False
+    )
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_default_queue=queue_name(settings),
+        task_ignore_result=True,
+        task_acks_late=False,
+        worker_prefetch_multiplier=1,
+        worker_redirect_stdouts=False,
+        worker_enable_remote_control=True,
+        broker_connection_retry_on_startup=True,
+        broker_transport_options={"global_keyprefix": f"{settings.prefix}:celery:", "visibility_timeout": FOREVER_S},
+        worker_proc_alive_timeout=30,
+    )
+    return app
+
+
+def queue_name(settings: Settings) -> str:
+    """The Celery queue of a group's tickets."""
+    return f"celeryflow.{'all' if settings.queues == '*' else settings.queues.replace(',', '+')}"
+
+
+def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
+    class Supervision(bootsteps.StartStopStep):
+        """The supervisor's thread lives as long as the pool."""
+
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, parent: Any) -> None:
+            pool = parent.pool._pool
+
+            def pids() -> list[int]:
+                return [process.pid for process in pool._pool]
+
+            link = Link.open(worker.settings)
+            self.supervisor = Supervisor(link, worker.slots, worker.name, Path(worker.folder.name), pids, worker.send)
+            self.supervisor.start()
+            worker_shutting_down.connect(self.begin_stop, weak=False)
+
+        def begin_stop(self, **_: Any) -> None:
+            """At the signal: Celery stops its bootsteps when no task runs any more, which is too late."""
+            self.supervisor.stop()
+
+        def stop(self, parent: Any) -> None:
+            """Nothing yet: leases are kept until the last task has ended, and the thread ends with the process."""
+
+    return Supervision
+
+
+def _allow_children() -> None:
+    """Pool processes are daemonic, which forbids multiprocessing and joblib to start processes in a step."""
+    current: tuple[Any, ...] = (billiard.current_process(), multiprocessing.current_process())
+    for process in current:
+        process._config["daemon"] = False
+
+
+def main() -> int:
+    """Start a worker from the environment."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    return Worker(Settings.read()).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""A drainer: claim, execute, commit until nothing is ready, then linger and give the slot back."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import secrets
+import sys
+from pathlib import Path
+
+from celeryflow.engine.execute import Executor, Stopped
+from celeryflow.engine.link import Link
+from celeryflow.engine.output import Capture
+from celeryflow.engine.slots import Slots
+from celeryflow.errors import VersionMismatchError
+from celeryflow.store.connect import ConnectionLost
+from celeryflow.store.scripts import Claim, Result
+from celeryflow.values.functions import is_local
+from celeryflow.values.manifest import open_manifest
+from celeryflow.values.vault import PYTHON
+from celeryflow.version import __version__
+
+LINGER_S = 0.2
+
+
+class Drainer:
+    """Drains the queues of its worker in one pool process."""
+
+    def __init__(self, link: Link, slots: Slots, index: int, output: Path, worker: str, label: str) -> None:
+        self.link, self.slots, self.label = link, slots, label
+        self.name = f"{link.settings.queues}|{worker}|{os.getpid()}-{secrets.token_hex(4)}"
+        self.slot = slots.slot(index)
+        self.capture = Capture(output, label)
+        self.executor = Executor(link, self.slot, self.capture, label)
+        self._surroundings = Surroundings()
+
+    def drain(self, ticket: str) -> None:
+        """Work until nothing is ready for a while."""
+        with self.capture:
+            try:
+                self._work(ticket)
+            finally:
+                self.slot.clear()
+                self.link.store.release(self.name)
+
+    def _work(self, ticket: str) -> None:
+        store = self.link.store
+        more, claim = store.claim(self.name, secrets.token_hex(16), self.label, ticket)
+        while not self.slots.is_stopping:
+            if claim is not None:
+                more, claim = self._serve(claim)
+            elif more or self._linger():
+                more, claim = store.claim(self.name, secrets.token_hex(16), self.label)
+            else:
+                return
+
+    def _linger(self) -> bool:
+        """Wait a moment for more work, with the lease kept alive."""
+        self.slot.hold(self.name, "", "")
+        return self.link.store.await_wake(self.name, LINGER_S)
+
+    def _serve(self, claim: Claim) -> tuple[bool, Claim | None]:
+        self.slot.hold(self.name, claim.token, claim.run)
+        try:
+            results = self._execute(claim)
+        except Stopped:
+            results = []
+        self.capture.ship(self.link.store)
+        following = "" if self.slots.is_stopping else secrets.token_hex(16)
+        _, more, following_claim = self.link.store.commit(self.name, claim.token, following, self.label, results)
+        return more, following_claim
+
+    def _execute(self, claim: Claim) -> list[Result]:
+        try:
+            self._surroundings.enter(claim.run, self.link)
+        except ConnectionLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - a damaged or unsigned manifest is the steps' failure, never a hang
+            return self.executor.fail(claim, error)
+        return self.executor.run(claim)
+
+
+class Surroundings:
+    """The submitter's working directory and import path, taken on when the run changes."""
+
+    def __init__(self) -> None:
+        self._run = ""
+        self._path = list(sys.path)
+        self._times: dict[str, float] = {}
+
+    def enter(self, run: str, link: Link) -> None:
+        """Be where the run was submitted, as far as the place exists here."""
+        if run == self._run:
+            return
+        manifest = open_manifest(link.store.meta(run)["manifest"], run, link.vault)
+        if (manifest.version, manifest.python) != (__version__, PYTHON):
+            raise VersionMismatchError(
+                f"run {run!r} was submitted by celeryflow {manifest.version} on Python {manifest.python}; "
+                f"this worker has {__version__} on {PYTHON}. Use the same on both sides."
+            )
+        if Path(manifest.directory).is_dir():
+            os.chdir(manifest.directory)
+        sys.path[:] = dict.fromkeys([*manifest.path, *self._path])
+        self._reload()
+        self._run = run
+
+    def _reload(self) -> None:
+        """Forget the user's own modules that changed on disk, so that steps import them anew."""
+        for name, module in list(sys.modules.items()):
+            if is_local(name, module):
+                path = str(module.__file__)
+                changed = Path(path).stat().st_mtime if Path(path).exists() else 0.0
+                if self._times.setdefault(path, changed) != changed:
+                    del sys.modules[name]
+                    self._times[path] = changed
+        importlib.invalidate_caches()

@@ -1,0 +1,280 @@
+"""Run the items of a claim: inputs, context, output, retries; a Result each, nothing raised."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import random
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from celeryflow.engine import context
+from celeryflow.engine.failures import describe
+from celeryflow.engine.inputs import Inputs
+from celeryflow.engine.link import Link
+from celeryflow.engine.output import Capture
+from celeryflow.engine.read import Outcome, Reader
+from celeryflow.engine.slots import NEVER, Slot
+from celeryflow.errors import CeleryflowError, IntegrityError, StepTimeoutError
+from celeryflow.graph.model import OnError
+from celeryflow.store.scripts import Claim, Item, Result, Unit
+from celeryflow.values.functions import unpack_function
+from celeryflow.values.manifest import Call
+from celeryflow.values.vault import CALL, FAILURE, LENGTH, VALUE
+
+CHUNK_S = 0.1
+CHUNK_BYTES = 2**20
+BRIEF_CHARS = 500
+
+STORE_ERRORS = (CeleryflowError, OSError)
+"""What a result that cannot be stored raises: its pickling, its size, a full disk."""
+
+LoadedFunction = tuple[Callable[..., Any], tuple[type[BaseException], ...]]
+"""A step's code, and the exceptions after which it is tried again."""
+
+
+class Stopped(BaseException):
+    """The supervisor ends this attempt: its run is over, or its time."""
+
+
+def retry_delay_s(call: Call, exceptions: int) -> float:
+    """Wait before the next attempt after the `exceptions`-th failure, negative if there is none."""
+    spec = call.spec
+    if exceptions >= spec.retries:
+        return -1.0
+    return spec.retry_delay_s * spec.retry_backoff**exceptions * (1 + spec.retry_jitter * random.random())
+
+
+class Executor:
+    """Runs claims in one process; `functions` by digest are taken as they are, others are fetched and cached."""
+
+    def __init__(
+        self,
+        link: Link,
+        slot: Slot,
+        capture: Capture,
+        worker: str,
+        functions: Mapping[str, LoadedFunction] | None = None,
+    ) -> None:
+        self.link, self.slot, self.capture, self.worker = link, slot, capture, worker
+        self.is_in_step = False
+        self._made: dict[Item, bytes] = {}
+        self.function = functions.__getitem__ if functions else lru_cache(256)(self._load)
+
+    def run(self, claim: Claim) -> list[Result]:
+        """Results of the claim's items, in order; those left out are to be handed back."""
+        started = time.monotonic()
+        self._made.clear()
+        results: list[Result] = []
+        for unit in claim.units:
+            if results and time.monotonic() - started > CHUNK_S:
+                break
+            work = UnitWork(self, claim, unit, started)
+            results += work.run()
+            self._made.update({(r.node, r.start): r.record for r in results[-1:] if r.outcome == "success"})
+            if work.is_cut or (results[-1].outcome != "success" and unit.count == 1):
+                break
+        return results
+
+    def fail(self, claim: Claim, error: Exception) -> list[Result]:
+        """Results that say that nothing of the claim could be run."""
+        started = time.monotonic()
+        return [result for unit in claim.units for result in UnitWork(self, claim, unit, started).fail(error)]
+
+    def known(self, unit: Unit) -> dict[Item, bytes]:
+        """Records that came with the unit or were made in this claim."""
+        return {**self._made, **unit.inputs}
+
+    def _load(self, digest: str) -> LoadedFunction:
+        data = self.link.store.get_code(digest)
+        if data is None:
+            raise IntegrityError(f"the code {digest[:12]} is no longer on the server.")
+        return unpack_function(data, digest)
+
+
+class UnitWork:
+    """One unit of a claim being run."""
+
+    def __init__(self, executor: Executor, claim: Claim, unit: Unit, started: float) -> None:
+        self.executor, self.claim, self.unit = executor, claim, unit
+        self.vault = executor.link.vault
+        self.attempt = unit.exceptions + unit.losses + 1
+        self.is_cut = False
+        self._chunk_started = started
+        self._begun = time.monotonic()
+        self._results: list[Result] = []
+        self._values: list[Any] = []
+        self._durations: list[float] = []
+        self._size = 0
+
+    def run(self) -> list[Result]:
+        """Results of the unit's items."""
+        try:
+            self._prepare()
+        except Exception as error:  # noqa: BLE001
+            return self.fail(error)
+        execution = context.Current(self.claim.run, self.call.step, None, self.attempt, self.executor.capture.write)
+        context.enter(execution)
+        try:
+            if self.unit.start < 0:
+                self._plan()
+            else:
+                self._run_items(execution)
+        finally:
+            context.leave()
+        return self._results
+
+    def _prepare(self) -> None:
+        binding = (self.claim.run, self.unit.node)
+        self.call = self.vault.open_as(CALL, Call, self.unit.spec, binding)
+        self.function, self.retry_on = self.executor.function(self.call.code)
+        store = self.executor.link.store
+        reader = Reader(store, self.vault, self.claim.run, self.executor.known(self.unit))
+        self.inputs = Inputs(reader, self.unit.node, self.call)
+        self._rows = (
+            self.inputs.items(self.unit.start, self.unit.count) if self.call.mapped and self.unit.start >= 0 else [()]
+        )
+
+    def _run_items(self, execution: context.Current) -> None:
+        for offset, row in enumerate(self._rows):
+            self._index = self.unit.start + offset
+            execution.index = self._index if self.call.mapped else None
+            if isinstance(row, Outcome):
+                self._flush()
+                self._results.append(self._passed_over(row))
+            else:
+                self._run_item(row)
+            last = offset + 1 == len(self._rows)
+            if not last and (time.monotonic() - self._chunk_started > CHUNK_S or self._size > CHUNK_BYTES):
+                self.is_cut = True
+                break
+        self._flush()
+
+    def _run_item(self, row: tuple[Any, ...]) -> None:
+        capture = self.executor.capture
+        capture.begin(self.claim.run, self.unit.node, self._index, self.attempt)
+        self._mark()
+        started = time.perf_counter()
+        try:
+            value = self._call_function(row)
+        except Stopped:
+            raise
+        except BaseException as error:  # noqa: BLE001 - sys.exit in a step is an exception of the step
+            seconds = time.perf_counter() - started
+            self._flush()
+            self._results.append(self._failed(error, seconds))
+        else:
+            self._values.append(value)
+            self._durations.append(time.perf_counter() - started)
+            self._size += _rough_size(value)
+        if self.unit.count == 1:
+            capture.end()
+
+    def _call_function(self, row: tuple[Any, ...]) -> Any:
+        args, kwargs = self.inputs.arguments(row)
+        self.executor.is_in_step = True
+        try:
+            value = self.function(*args, **kwargs)
+            return asyncio.run(value) if inspect.iscoroutine(value) else value
+        finally:
+            self.executor.is_in_step = False
+
+    def _mark(self) -> None:
+        """Say in shared memory what starts, and until when it may run."""
+        timeout, deadline, delay = self.call.spec.timeout_s or 0.0, NEVER, -1.0
+        if timeout:
+            deadline = time.monotonic() + timeout
+            can_retry = issubclass(StepTimeoutError, self.retry_on)
+            delay = retry_delay_s(self.call, self.unit.exceptions) if can_retry else -1.0
+        self.executor.slot.start(self.unit.node, self._index, self.attempt, deadline, timeout, delay)
+
+    def _plan(self) -> None:
+        self._index = -1
+        self.executor.capture.begin(self.claim.run, self.unit.node, -1, self.attempt)
+        self.executor.slot.start(self.unit.node, -1, self.attempt, NEVER, 0.0, -1.0)
+        started = time.perf_counter()
+        try:
+            length = self.inputs.plan()
+        except Exception as error:  # noqa: BLE001
+            self._results.append(self._failed(error, time.perf_counter() - started))
+            return
+        record = self.vault.seal(LENGTH, (self.claim.run, self.unit.node, -1), length)
+        self._results.append(self._result(-1, "length", record, length=length.count))
+
+    def _flush(self) -> None:
+        """Store the values made since the last Result, as one chunk."""
+        if not self._values:
+            return
+        values, durations = self._values, self._durations
+        first = self._results[-1].start + self._results[-1].count if self._results else self.unit.start
+        self._values, self._durations = [], []
+        try:
+            self._results.append(self._stored(first, values, durations))
+        except STORE_ERRORS as error:
+            self._store_one_by_one(first, values, durations, error)
+
+    def _store_one_by_one(self, first: int, values: list[Any], durations: list[float], error: Exception) -> None:
+        """A chunk could not be stored: find the item at fault."""
+        for offset, (value, seconds) in enumerate(zip(values, durations, strict=True)):
+            self._index = first + offset
+            try:
+                if len(values) == 1:
+                    raise error
+                self._results.append(self._stored(self._index, [value], [seconds]))
+            except STORE_ERRORS as found:
+                self._results.append(self._failed(found, seconds, can_retry=False))
+
+    def _stored(self, first: int, values: list[Any], durations: list[float]) -> Result:
+        what = f"the result of step {self.call.step!r}"
+        pointer = self.vault.point(values, what, self.attempt, self.claim.generation)
+        record = self.vault.seal(VALUE, (self.claim.run, self.unit.node, first), pointer)
+        return self._result(first, "success", record, durations, output_bytes=pointer.size)
+
+    def _passed_over(self, outcome: Outcome) -> Result:
+        record = self.vault.seal(outcome.kind, (self.claim.run, self.unit.node, self._index), outcome.value)
+        return self._result(self._index, outcome.kind, record, error=f"{outcome.value!r} has no such item")
+
+    def fail(self, error: Exception) -> list[Result]:
+        """One and the same failure for each item."""
+        for index in range(self.unit.start, self.unit.start + self.unit.count):
+            self._index = index
+            self._results.append(self._failed(error, 0.0))
+        return self._results
+
+    def _failed(self, error: BaseException, seconds: float, can_retry: bool = True) -> Result:
+        """A retry, or a failure for good. Where nothing could be prepared, there is no `call` that says otherwise."""
+        call = getattr(self, "call", None)
+        failure = describe(error, self.attempt, self.executor.worker, self.executor.capture.tail())
+        facts = {"kind": failure.kind, "error": f"{failure.error}: {failure.message}"[:BRIEF_CHARS]}
+        if call and can_retry and isinstance(error, getattr(self, "retry_on", ())):
+            delay = retry_delay_s(call, self.unit.exceptions)
+            if delay >= 0:
+                return self._result(self._index, "retry", b"", [seconds], delay_s=delay, **facts)
+        record = self.vault.seal(FAILURE, (self.claim.run, self.unit.node, self._index), failure)
+        is_absorbed = call is not None and call.on_error is not OnError.RAISE and self._index >= 0
+        return self._result(self._index, "absorbed" if is_absorbed else "failure", record, [seconds], **facts)
+
+    def _result(
+        self, start: int, outcome: str, record: bytes, durations: list[float] | None = None, **more: Any
+    ) -> Result:
+        durations = durations or []
+        return Result(
+            node=self.unit.node,
+            start=start,
+            count=max(1, len(durations)),
+            outcome=outcome,
+            attempt=self.attempt,
+            seconds=sum(durations) if outcome == "success" else -1.0,
+            waited_s=max(0.0, self._begun - self._chunk_started),
+            record=record,
+            durations_s=tuple(durations),
+            **more,
+        )
+
+
+def _rough_size(value: Any) -> int:
+    size = getattr(value, "nbytes", None)
+    return size if isinstance(size, int) else sys.getsizeof(value, 64)

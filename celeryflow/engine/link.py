@@ -1,0 +1,32 @@
+"""What every process of a deployment holds: the store, the vault and the settings they were made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from celeryflow.config import Settings
+from celeryflow.store.connect import connect
+from celeryflow.store.scripts import Store
+from celeryflow.values.blobs import FileBlobs
+from celeryflow.values.envelope import Keyring
+from celeryflow.values.vault import Vault
+
+
+@dataclass(frozen=True)
+class Link:
+    """Connections of one process; not to be carried over a fork."""
+
+    settings: Settings
+    store: Store
+    vault: Vault
+
+    @classmethod
+    def open(cls, settings: Settings) -> Link:
+        """Connect lazily; nothing is sent before the first use."""
+        store = Store(connect(settings.url), settings.prefix)
+        vault = Vault(Keyring(settings.keys()), FileBlobs(settings.blobs), settings.blob_limit_bytes)
+        return cls(settings, store, vault)
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self.store.client.close()

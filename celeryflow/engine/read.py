@@ -1,0 +1,196 @@
+"""Stored results of a run, verified: by item, by step, by whole map."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from celeryflow.errors import IntegrityError, StepFailedError
+from celeryflow.graph.model import Failure, OnError, Record
+from celeryflow.store.scripts import Item, Store
+from celeryflow.values import codec
+from celeryflow.values.manifest import Call, Feed
+from celeryflow.values.vault import CALL, FAILURE, LENGTH, OMITTED, VALUE, Pointer, Vault
+
+
+class Length(Record, frozen=True):
+    """What planning a map found: how many items, the keys of a mapped dict, and where new items are."""
+
+    count: int
+    keys: Pointer | None = None
+    items: tuple[Pointer | None, ...] = ()
+
+
+class Outcome(NamedTuple):
+    """What became of one item: its value, its failure, or why there is neither."""
+
+    kind: str
+    value: Any = None
+
+
+MISSING = Outcome("missing")
+
+
+class Reader:
+    """Reads one run. `known` holds records that need not be fetched."""
+
+    def __init__(self, store: Store, vault: Vault, run: str, known: Mapping[Item, bytes] | None = None) -> None:
+        self.store, self.vault, self.run = store, vault, run
+        self.known = dict(known or {})
+
+    def call(self, node: int) -> Call:
+        """The signed record of a node."""
+        record = self.store.spec(self.run, node)
+        if record is None:
+            raise IntegrityError(f"run {self.run!r} has lost the record of step {node}.")
+        return self.vault.open_as(CALL, Call, record, (self.run, node))
+
+    def prefetch(self, items: Sequence[Item]) -> None:
+        """Fetch records together that will be read one by one."""
+        self.known |= {i: r for i, r in zip(items, self._records(items), strict=True) if r is not None}
+
+    def outcome(self, node: int, start: int = 0) -> Outcome:
+        """What became of a step, or of reading a map's length (`start` -1)."""
+        (record,) = self._records([(node, start)])
+        return MISSING if record is None else self._decode(record, node, start, start, 1)[0]
+
+    def length(self, node: int) -> Length | None:
+        """What planning a map found."""
+        found = self.outcome(node, -1)
+        return found.value if found.kind == LENGTH else None
+
+    def size(self, feed: Feed) -> int:
+        """Number of items of a map, as signed.
+
+        Raises
+        ------
+        IntegrityError
+            If it should be known and is not.
+        """
+        call = self.call(feed.origin)
+        if not call.is_planned:
+            return int(call.length or 0)
+        found = self.length(feed.origin)
+        if found is None:
+            raise IntegrityError(f"the length of {feed.name!r} is missing.")
+        return found.count
+
+    def outcomes(self, node: int, start: int, count: int, chunks: Sequence[int] | None = None) -> list[Outcome]:
+        """What became of the items ``start`` to ``start + count`` of a map."""
+        if chunks is None:
+            chunks = self.chunks(node, start, count)
+        records = dict(
+            zip(wanted := sorted(set(chunks) - {-1}), self._records([(node, c) for c in wanted]), strict=True)
+        )
+        found: list[Outcome] = []
+        while len(found) < count:
+            first = start + len(found)
+            chunk = chunks[len(found)]
+            size = 1
+            while len(found) + size < count and chunk >= 0 and chunks[len(found) + size] == chunk:
+                size += 1
+            record = records.get(chunk)
+            found += [MISSING] if record is None else self._decode(record, node, chunk, first, size)
+        return found
+
+    def chunks(self, node: int, start: int, count: int) -> list[int]:
+        """First item of the chunk of each item, -1 where nothing is stored."""
+        marks = [-1] * count
+        for known, first in self.known:
+            if known == node:
+                for item in range(max(first, start), min(first + self._span(node, first), start + count)):
+                    marks[item - start] = first
+        return marks if -1 not in marks else self.store.chunks(self.run, node, start, count)
+
+    def _span(self, node: int, first: int) -> int:
+        """How many items a known chunk holds."""
+        kind, body = self.vault.open(self.known[node, first], (self.run, node, first))
+        if kind != VALUE:
+            return 1
+        return codec.count_items(self.vault.fetch(msgspec.msgpack.decode(body, type=Pointer)))
+
+    def whole(self, feed: Feed, length: int) -> Any:
+        """The value of a whole map: a list, or a dict where a dict was mapped.
+
+        Raises
+        ------
+        IntegrityError
+            If an item is missing that the state said was there.
+        """
+        outcomes = self.outcomes(feed.node, 0, length)
+        values = {i: self.pass_on(feed, outcome) for i, outcome in enumerate(outcomes) if not is_omitted(feed, outcome)}
+        keys = self.keys(feed.origin)
+        return [*values.values()] if keys is None else {keys[i]: value for i, value in values.items()}
+
+    def pass_on(self, feed: Feed, outcome: Outcome) -> Any:
+        """The value that an item passes on, its exception under ``on_error="return"``."""
+        if outcome.kind == VALUE:
+            return outcome.value
+        if outcome.kind == FAILURE and feed.on_error is OnError.RETURN:
+            return exception_of(outcome.value, feed.name)
+        raise IntegrityError(f"an item of {feed.name!r} is {outcome.kind}, though all of them should be there.")
+
+    def keys(self, node: int) -> list[Any] | None:
+        """Keys of the mapped dict that a map goes through, if it was one."""
+        if node < 0:
+            return None
+        call = self.call(node)
+        found = self.length(node) if call.is_planned else None
+        pointers = [found.keys] if found else [mapped.keys for mapped in call.mapped]
+        return next((codec.unpack(self.vault.fetch(pointer)) for pointer in pointers if pointer), None)
+
+    def mapped_values(self, node: int) -> list[Any] | None:
+        """The first mapped argument's items of a map that is not over a map; None where it has none."""
+        call = self.call(node)
+        found = self.length(node) if call.is_planned else None
+        pointers = [mapped.items for mapped in call.mapped]
+        if found:
+            pointers = [first or second for first, second in zip(pointers, found.items, strict=True)]
+        return next((codec.unpack(self.vault.fetch(pointer)) for pointer in pointers if pointer), None)
+
+    def _records(self, items: Sequence[Item]) -> list[bytes | None]:
+        missing = [item for item in items if item not in self.known]
+        fetched = dict(zip(missing, self.store.outputs(self.run, missing), strict=True)) if missing else {}
+        return [self.known.get(item) or fetched.get(item) for item in items]
+
+    def _decode(self, record: bytes, node: int, chunk: int, start: int, count: int) -> list[Outcome]:
+        kind, body = self.vault.open(record, (self.run, node, chunk))
+        if kind == VALUE:
+            data = self.vault.fetch(msgspec.msgpack.decode(body, type=Pointer))
+            values = codec.unpack_items(data, start - chunk, count)
+            if len(values) < count:
+                raise IntegrityError(f"the results of step {node} from item {chunk} on are fewer than was said.")
+            return [Outcome(VALUE, value) for value in values]
+        if kind == FAILURE:
+            return [Outcome(FAILURE, msgspec.msgpack.decode(body, type=Failure))] * count
+        if kind == LENGTH:
+            return [Outcome(LENGTH, msgspec.msgpack.decode(body, type=Length))]
+        return [Outcome(kind, msgspec.msgpack.decode(body))] * count
+
+
+def is_omitted(feed: Feed, outcome: Outcome) -> bool:
+    """Whether an item is left out of what its map passes on."""
+    return outcome.kind == OMITTED or (outcome.kind == FAILURE and feed.on_error is OnError.SKIP)
+
+
+def exception_of(failure: Failure, step: str, index: int | None = None) -> BaseException:
+    """The original exception of a failure, or a `StepFailedError` that says as much."""
+    if failure.exception:
+        try:
+            found = codec.loads(failure.exception)
+        except Exception as error:  # noqa: BLE001 - whatever a user's __setstate__ or a missing module raises
+            return step_failed(failure, step, index, f" (the original could not be unpickled here: {error!r})")
+        if isinstance(found, BaseException):
+            return found
+    return step_failed(failure, step, index)
+
+
+def step_failed(failure: Failure, step: str, index: int | None = None, note: str = "") -> StepFailedError:
+    """The error that a result raises for a failure."""
+    where = f"step {step!r}" if index is None else f"item {index} of step {step!r}"
+    what = f"{failure.error}: {failure.message}" if failure.message else failure.error
+    return StepFailedError(
+        f"{where} failed ({failure.kind}): {what}{note}", step, index, failure.kind, failure.traceback
+    )

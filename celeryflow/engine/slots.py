@@ -1,0 +1,113 @@
+"""Shared memory between a worker's main process and its pool: what each process is doing now.
+
+Made before the fork, so that all see it. One writer a slot; the reader sees a whole record or tries again (a sequence
+lock: odd while it is being written).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+
+_FLAG = struct.Struct("<B7x")
+_CLAIM = struct.Struct("<Q I 4x 400s 40s 208s")
+_ITEM = struct.Struct("<i i i 4x d d d")
+SLOT_BYTES = 768
+_ITEM_AT = _CLAIM.size
+
+NEVER = float("inf")
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What a process does: its claim, and the item that has started (node -1 between items).
+
+    `deadline` is on the monotonic clock, which stands still while the machine sleeps; `retry_delay_s` is what to wait
+    before a retry after it, negative for none.
+    """
+
+    pid: int
+    drainer: str
+    token: str
+    run: str
+    node: int = -1
+    index: int = -1
+    attempt: int = 1
+    deadline: float = NEVER
+    timeout_s: float = 0.0
+    retry_delay_s: float = -1.0
+
+
+class Slots:
+    """One slot a pool process, and a flag that tells all of them to stop."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._memory = mmap.mmap(-1, _FLAG.size + count * SLOT_BYTES)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether drainers should stop after the item at hand."""
+        return self._memory[0] == 1
+
+    def stop(self) -> None:
+        """Tell all drainers to stop."""
+        self._memory[0] = 1
+
+    def slot(self, index: int) -> Slot:
+        """The slot of pool process `index`."""
+        return Slot(self._memory, _FLAG.size + index * SLOT_BYTES)
+
+
+class Slot:
+    """One process's record."""
+
+    def __init__(self, memory: mmap.mmap, at: int) -> None:
+        self._memory, self._at = memory, at
+
+    def hold(self, drainer: str, token: str, run: str) -> None:
+        """The process has a claim; no item has started."""
+        sequence = self._sequence()
+        self._write(sequence + 1)
+        fields = (os.getpid(), drainer.encode(), token.encode(), run.encode())
+        _CLAIM.pack_into(self._memory, self._at, sequence + 1, *fields)
+        _ITEM.pack_into(self._memory, self._at + _ITEM_AT, -1, -1, 1, NEVER, 0.0, -1.0)
+        self._write(sequence + 2)
+
+    def start(
+        self, node: int, index: int, attempt: int, deadline: float, timeout_s: float, retry_delay_s: float
+    ) -> None:
+        """An item starts."""
+        sequence = self._sequence()
+        self._write(sequence + 1)
+        _ITEM.pack_into(self._memory, self._at + _ITEM_AT, node, index, attempt, deadline, timeout_s, retry_delay_s)
+        self._write(sequence + 2)
+
+    def clear(self) -> None:
+        """The process is idle, or gone."""
+        self._memory[self._at : self._at + SLOT_BYTES] = bytes(SLOT_BYTES)
+
+    def read(self) -> Doing | None:
+        """What the process does, None if nothing or if it died while writing."""
+        for _ in range(1000):
+            before = self._sequence()
+            data = bytes(self._memory[self._at : self._at + SLOT_BYTES])
+            if before % 2 == 0 and before == self._sequence():
+                return _doing(data)
+        return _doing(data)
+
+    def _sequence(self) -> int:
+        return int(struct.unpack_from("<Q", self._memory, self._at)[0])
+
+    def _write(self, sequence: int) -> None:
+        struct.pack_into("<Q", self._memory, self._at, sequence)
+
+
+def _doing(data: bytes) -> Doing | None:
+    _, pid, drainer, token, run = _CLAIM.unpack_from(data)
+    if not pid:
+        return None
+    names = (field.rstrip(b"\0").decode(errors="replace") for field in (drainer, token, run))
+    return Doing(pid, *names, *_ITEM.unpack_from(data, _ITEM_AT))

@@ -1,0 +1,218 @@
+"""The worker's main process: leases, hard limits, ended runs, dead children, tickets.
+
+A thread, because the worker's own event loop stands still while the server is away. It looks at its children every
+0.1 s and acts for those that cannot: it ends an attempt in the store first, and only then the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from celeryflow.engine import processes
+from celeryflow.engine.link import Link
+from celeryflow.engine.output import ship_after_crash
+from celeryflow.engine.read import Reader
+from celeryflow.engine.slots import Doing, Slots
+from celeryflow.graph.model import Failure, OnError
+from celeryflow.store.connect import ConnectionLost
+from celeryflow.store.scripts import Result
+from celeryflow.values.vault import FAILURE, PYTHON
+from celeryflow.version import __version__
+
+TICK_S = 0.1
+SOFT_STOP_S = 0.5
+GRACE_S = 1.5
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """Watches over one worker's pool.
+
+    Parameters
+    ----------
+    pids : callable
+        Process ids of the pool's children now.
+    send : callable
+        Sends a ticket to the group's queue.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        slots: Slots,
+        worker: str,
+        output: Path,
+        pids: Callable[[], Sequence[int]],
+        send: Callable[[str], None],
+    ) -> None:
+        self.link, self.slots, self.worker, self.output = link, slots, worker, output
+        self._pids, self._send = pids, send
+        self._interrupted: dict[str, float] = {}
+        self._stopping_since: float | None = None
+        self._thread = threading.Thread(target=self._loop, name="celeryflow-supervisor", daemon=True)
+        self._done = threading.Event()
+
+    def start(self) -> None:
+        """Begin, after taking back what dead workers of this machine held."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Planned stop: drainers finish the item at hand, or hand it back uncharged after 1.5 s."""
+        self.slots.stop()
+        self._stopping_since = time.monotonic()
+
+    def _loop(self) -> None:
+        is_first = True
+        while not self._done.is_set():
+            try:
+                if is_first:
+                    self._introduce()
+                    self._reap_local_orphans()
+                    is_first = False
+                self._tick()
+                self.link.store.await_nudge(self.link.settings.queues, TICK_S)
+            except ConnectionLost as error:
+                log.warning("the server does not answer: %s", error)
+                self._done.wait(TICK_S)
+            except Exception:
+                log.exception("the supervisor goes on after an error")
+                self._done.wait(TICK_S)
+
+    def _introduce(self) -> None:
+        facts = {"python": PYTHON, "version": __version__, "slots": str(self.slots.count)}
+        self.link.store.introduce_worker(self.worker, {**facts, "queues": self.link.settings.queues})
+
+    def _tick(self) -> None:
+        busy = {index: doing for index in range(self.slots.count) if (doing := self.slots.slot(index).read())}
+        for index, doing in [*busy.items()]:
+            if not processes.is_alive(doing.pid):
+                self._bury(index, doing)
+                del busy[index]
+        alive = [doing.drainer for doing in busy.values() if not processes.is_paused(doing.pid)]
+        runs = {doing.run for doing in busy.values() if doing.run}
+        beat = self.link.store.renew(self.worker, self.link.settings.queues, self.slots.count, alive, runs)
+        for index, doing in busy.items():
+            self._check(index, doing, beat.over)
+        held = {doing.token for doing in busy.values()}
+        self._interrupted = {token: since for token, since in self._interrupted.items() if token in held}
+        for drainer in beat.expired:
+            self._reap_expired(drainer)
+        if not self.slots.is_stopping:
+            for ticket in beat.tickets:
+                self._send(ticket)
+        processes.reap_orphans(set(self._pids()))
+
+    def _check(self, index: int, doing: Doing, over: Sequence[str]) -> None:
+        """End what must not go on: past its limit, of a run that is over, or in the way of a planned stop."""
+        if not doing.token:
+            return
+        if doing.token in self._interrupted:
+            self._finish_stop(doing)
+        elif doing.run in over:
+            self._stop(index, doing)
+        elif time.monotonic() > doing.deadline:
+            self._time_out(index, doing)
+        elif self._stopping_since and time.monotonic() - self._stopping_since > GRACE_S:
+            self.link.store.release(doing.drainer)
+            self._stop(index, doing)
+
+    def _time_out(self, index: int, doing: Doing) -> None:
+        message = f"ran longer than its timeout_s of {doing.timeout_s:g} s"
+        failure = Failure(
+            kind="timeout",
+            error="StepTimeoutError",
+            message=message,
+            attempt=doing.attempt,
+            worker=self._label(doing.pid),
+        )
+        record = self.link.vault.seal(FAILURE, (doing.run, doing.node, doing.index), failure)
+        will_retry = doing.retry_delay_s >= 0
+        result = Result(
+            node=doing.node,
+            start=doing.index,
+            outcome="retry" if will_retry else self._failed_outcome(doing.run, doing.node),
+            attempt=doing.attempt,
+            kind="timeout",
+            error=f"StepTimeoutError: {message}",
+            delay_s=max(0.0, doing.retry_delay_s),
+            record=record,
+            durations_s=(doing.timeout_s,),
+        )
+        answer, _, _ = self.link.store.commit(doing.drainer, doing.token, "", self._label(doing.pid), [result])
+        if answer == "committed":
+            self._stop(index, doing)
+
+    def _stop(self, index: int, doing: Doing) -> None:
+        """Interrupt a process that still does what was seen; it has 0.5 s to clean up."""
+        now = self.slots.slot(index).read()
+        if now is not None and (now.pid, now.token) == (doing.pid, doing.token):
+            self._interrupted[doing.token] = time.monotonic()
+            os.kill(doing.pid, signal.SIGUSR1)
+
+    def _finish_stop(self, doing: Doing) -> None:
+        """It was interrupted and still does the same."""
+        if time.monotonic() - self._interrupted[doing.token] > SOFT_STOP_S:
+            processes.kill_tree(doing.pid)
+
+    def _bury(self, index: int, doing: Doing) -> None:
+        """A child died: its claim goes back, and the item that it had started is charged."""
+        planned = doing.token in self._interrupted
+        reason = f"worker process {doing.pid} died"
+        output = self.output / f"{index}.log"
+        if output.exists():
+            place = (doing.run, doing.node, doing.index, doing.attempt) if doing.node >= 0 else ("", 0, 0, 1)
+            ship_after_crash(output, self.link.store, place, self._label(doing.pid))
+        if planned:
+            self.link.store.release(doing.drainer)
+        else:
+            self._reap(doing, reason)
+        self.slots.slot(index).clear()
+
+    def _reap_expired(self, drainer: str) -> None:
+        """A lease ran out: what had started is known only where the claim has a single item."""
+        token, run, units = self.link.store.held_claim(drainer)
+        started = (units[0][0], units[0][1]) if len(units) == 1 and units[0][2] == 1 else (-1, -1)
+        doing = Doing(int(drainer.rpartition("|")[2].partition("-")[0]), drainer, token, run, *started)
+        self._reap(doing, "its worker was silent for longer than its lease")
+
+    def _reap(self, doing: Doing, reason: str) -> None:
+        token, run, _ = self.link.store.held_claim(doing.drainer)
+        is_same = token == doing.token  # else it died between two claims
+        started = (doing.node, doing.index) if is_same else (-1, -1)
+        worker = f"{doing.drainer.split('|')[1].partition(':')[0]}:{doing.pid}"
+        record, outcome = b"", "failure"
+        if started[0] >= 0:
+            outcome = self._failed_outcome(run, started[0])
+            failure = Failure(
+                kind="poisoned",
+                error="WorkerLost",
+                message=f"{reason} while running it, more often than max_worker_losses allows",
+                attempt=doing.attempt,
+                worker=worker,
+            )
+            record = self.link.vault.seal(FAILURE, (run, *started), failure)
+        self.link.store.reap(doing.drainer, token, reason, worker, started, doing.attempt, record, outcome)
+
+    def _failed_outcome(self, run: str, node: int) -> str:
+        """What a failed item of the node does to its map."""
+        call = Reader(self.link.store, self.link.vault, run).call(node)
+        return "failure" if call.on_error is OnError.RAISE else "absorbed"
+
+    def _reap_local_orphans(self) -> None:
+        """Take back what workers of this machine held that are dead: no need to wait for their leases."""
+        host = socket.gethostname()
+        for drainer in self.link.store.drainers():
+            where, _, pid = drainer.split("|")[1].partition(":")
+            if where == host and pid.isdigit() and not processes.is_alive(int(pid)):
+                self._reap_expired(drainer)
+
+    def _label(self, pid: int) -> str:
+        return f"{socket.gethostname()}:{pid}"
