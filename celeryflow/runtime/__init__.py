@@ -1,0 +1,1 @@
+"""Where workers come from, and what is known of a run."""

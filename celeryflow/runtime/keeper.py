@@ -1,0 +1,201 @@
+"""The supervisor of one home: ``python -m celeryflow.runtime.keeper HOME SERVER SOCKET``.
+
+It runs the server and the workers, in a session of its own, for as long as a process that joined is alive,
+and then stops everything. It imports little, or late: a notebook's first run waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from celeryflow.runtime.children import Child
+from celeryflow.runtime.files import (
+    DATA,
+    KEEPER_LOCK,
+    LOCK,
+    LOGS,
+    MEMBERS,
+    RECORD,
+    Lock,
+    make_private,
+    read_record,
+    write_record,
+)
+from celeryflow.runtime.processes import identity, is_alive, start_mark
+
+TICK_S = 0.2
+"""Between two looks at the processes: about 0.2 ms of work each."""
+
+WORKER_GRACE_S, SERVER_GRACE_S = 3.0, 0.5
+"""How long they may take to stop by themselves, within the 5 s in which all is gone."""
+
+
+class Keeper:
+    """The processes of one home.
+
+    Parameters
+    ----------
+    home : Path
+        The home, whose `keeper.lock` it holds for life.
+    server, socket : str
+        The server's binary and the path of its socket.
+    umask : int
+        What the user's own processes are to have.
+    """
+
+    def __init__(self, home: Path, server: str, socket: str, umask: int):
+        self.home, self.socket, self.umask = home, Path(socket), umask
+        self.identity = {**identity(), "pid": os.getpid(), "mark": start_mark(os.getpid())}
+        self.lock, self.life = Lock(home / LOCK), Lock(home / KEEPER_LOCK)
+        self.launch = os.urandom(8).hex()
+        self.told_to_stop = False
+        self.members: dict[str, dict[str, Any]] = {}
+        self.pools: dict[str, Child] = {}
+        self.server = self._server(server)
+
+    def _server(self, binary: str) -> Child:
+        # Relative paths, since the server reads its arguments as a file with quotes and escapes.
+        options = (
+            f"--port 0 --unixsocket {self.socket} --unixsocketperm 600 --daemonize no --dir . --logfile '' "
+            "--loglevel notice --appendonly yes --appendfsync no --save '' --maxmemory-policy noeviction"
+        )
+        return Child(
+            "server",
+            [binary, *(option.strip("'") for option in options.split())],
+            self.home / LOGS / "server.log",
+            f"{self.launch}.server",
+            {},
+            env=dict(os.environ),
+            cwd=make_private(self.home / DATA),
+            # The lock is held for as long as either lives: no second server opens the same data.
+            pass_fds=(self.life.descriptor,),
+        )
+
+    def _pool(self, request: dict[str, Any]) -> Child:
+        number = len(self.pools) + 1
+        changes: dict[str, str | None] = request["environment"]
+        environment = {k: v for k, v in {**os.environ, **changes}.items() if v is not None}
+        return Child(
+            "worker",
+            request["command"],
+            self.home / LOGS / f"worker-{number}.log",
+            f"{self.launch}.worker-{number}",
+            {"pool": request["pool"], "workers": request["workers"]},
+            env=environment,
+            cwd=request["directory"],
+            umask=self.umask,
+        )
+
+    def run(self, started: int) -> None:
+        """Keep everything running until nobody needs it; `started` is closed once the record is written."""
+        try:
+            self.look()
+            os.close(started)
+            while True:
+                time.sleep(TICK_S)
+                # A full disk or too many open files may pass, and are no reason to end anybody's work.
+                with suppress(OSError):
+                    if self._is_over():
+                        break
+                    self.look()
+        finally:
+            self.stop()
+
+    def on_signal(self, *_: object) -> None:
+        """Stop everything at the next look, members or not."""
+        self.told_to_stop = True
+
+    def look(self) -> None:
+        """One look at members and processes."""
+        changes = [self.server.look()]
+        self._see_members()
+        changes += [pool.look() for pool in self.pools.values()]
+        if any(changes):
+            self.write_record()
+
+    def _see_members(self) -> None:
+        paths = {path.name: path for path in (self.home / MEMBERS).glob("*.json")}
+        self.members = {name: member for name, member in self.members.items() if name in paths}
+        for name in paths.keys() - self.members.keys():
+            if (member := read_record(paths[name])) and self._is_here(member):
+                self._welcome(member["pool"], member)
+            self.members[name] = member
+        for name in [n for n, member in self.members.items() if not self._is_here(member)]:
+            del self.members[name]
+            paths[name].unlink(missing_ok=True)
+
+    def _welcome(self, pool: str, member: dict[str, Any]) -> None:
+        if pool not in self.pools:
+            self.pools[pool] = self._pool(member)
+        elif self.pools[pool].failure:
+            self.pools[pool].try_again()
+
+    def _is_here(self, member: dict[str, Any]) -> bool:
+        same_boot = member.get("boot") == self.identity["boot"]
+        return same_boot and (member["pinned"] or is_alive(member["pid"], member["mark"]))
+
+    def _is_wanted(self) -> bool:
+        return bool(self.members) and not self.told_to_stop and not self.server.failure
+
+    def _is_over(self) -> bool:
+        """Whether to stop; then the lock is held, so that whoever joins now waits and starts anew."""
+        if not self.life.is_current():
+            return True  # the home was moved or deleted
+        if self._is_wanted() or not self.lock.take():
+            return False
+        self._see_members()
+        if self._is_wanted():
+            self.lock.give_back()
+            return False
+        return True
+
+    def write_record(self) -> None:
+        """Tell others what runs."""
+        children = [child.entry() for child in (self.server, *self.pools.values())]
+        record = {**self.identity, "launch": self.launch, "socket": str(self.socket), "children": children}
+        write_record(self.home / RECORD, record)
+
+    def stop(self) -> None:
+        """End the workers while they can still say so to the server, then the server, then the traces."""
+        import shutil
+
+        for pool in self.pools.values():
+            pool.ask_to_end()
+        deadline = time.monotonic() + WORKER_GRACE_S
+        for pool in self.pools.values():
+            pool.end(max(0.0, deadline - time.monotonic()))
+        self.server.ask_to_end()
+        self.server.end(SERVER_GRACE_S)
+        shutil.rmtree(self.socket.parent, ignore_errors=True)
+        if self.life.is_current():
+            shutil.rmtree(self.home / MEMBERS, ignore_errors=True)
+            if not self.server.failure:  # which others still want to read
+                (self.home / RECORD).unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Leave the kernel's process tree, say when the processes are started, and keep them."""
+    home, server, socket = sys.argv[1:4]
+    umask = os.umask(0o077)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a kernel's thread may have blocked some
+    reader, writer = os.pipe()
+    if os.fork():
+        os.close(writer)
+        os.read(reader, 1)  # until the record is written, or the other has died
+        os._exit(0)
+    os.close(reader)
+    keeper = Keeper(Path(home), server, socket, umask)
+    if not keeper.life.take():
+        sys.exit("another keeper or its server is still alive")
+    signal.signal(signal.SIGTERM, keeper.on_signal)
+    keeper.run(writer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What a kernel asks the keeper for: a pool of workers that resemble it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from celeryflow.runtime.processes import identity, start_mark
+from celeryflow.version import __version__
+
+# Without -P a celery.py or random.py beside the notebook would be imported instead of the real one.
+WORKER = ["-P", "-m", "celeryflow.engine.app"]
+"""Arguments of the worker's interpreter."""
+
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+_ALLOWED = (
+    *_THREADS,
+    *("CONDA_DEFAULT_ENV", "CONDA_PREFIX", "CUDA_VISIBLE_DEVICES", "DYLD_LIBRARY_PATH", "LANG", "LC_ALL"),
+    *("LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "TZ", "VIRTUAL_ENV"),
+)
+"""Variables that the pool of a kernel that joins has from it and not from the first kernel; no secrets, since
+they go through a file."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def name() -> str:
+    """Name what kernels share a pool by: executable, prefix and version."""
+    return "|".join([sys.executable, sys.prefix, __version__])
+
+
+def request(directory: Path, workers: int, *, pinned: bool) -> dict[str, Any]:
+    """Write down who asks, whether the runtime stays without them, and what pool they want."""
+    return {
+        "pid": os.getpid(),
+        "mark": start_mark(os.getpid()),
+        "boot": identity()["boot"],
+        "pinned": pinned,
+        "pool": name(),
+        "workers": workers,
+        "command": [sys.executable, *WORKER],
+        "directory": str(directory),
+        "environment": environment(workers),
+    }
+
+
+def environment(workers: int) -> dict[str, str | None]:
+    """How the pool's variables differ from those of the first kernel; None takes one away.
+
+    Numerical libraries start a thread a core in each process, and would slow each other down.
+    """
+    threads = str(max(1, cores() // workers))
+    return {
+        **{name: os.environ.get(name) for name in _ALLOWED},
+        **{name: os.environ.get(name, threads) for name in _THREADS},
+        "PYTHONPATH": python_path(),
+        "CELERYFLOW_WORKERS": str(workers),
+    }
+
+
+def python_path() -> str | None:
+    """Find what a new interpreter must be told to import what this one can, celeryflow itself to begin with.
+
+    Its own library and site-packages are left out: put first, they would hide each other's modules.
+    """
+    library = Path(os.__file__).parent
+    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
+    own = {"site-packages", "dist-packages", archive}
+    here = Path(__file__).parents[2]  # perhaps imported by the working directory's empty entry
+    paths = [*(Path(path).absolute() for path in sys.path if path), here]
+    others = [str(path) for path in paths if path.name not in own and not path.is_relative_to(library)]
+    return os.pathsep.join(dict.fromkeys(others)) or None

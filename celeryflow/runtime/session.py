@@ -1,0 +1,136 @@
+"""The deployment that this process uses: an embedded runtime, or a server that was named."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import socket
+import tempfile
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from celeryflow.config import Settings
+from celeryflow.engine.link import Link
+from celeryflow.errors import ConfigError, InsecureWarning
+from celeryflow.runtime import embedded
+from celeryflow.store import connect as server
+
+
+@dataclass
+class Session:
+    """A deployment in use by this process."""
+
+    link: Link
+    runtime: embedded.Runtime | None
+    pid: int
+
+    @property
+    def owner(self) -> str:
+        """A run's owner: this process."""
+        return f"{socket.gethostname()}:{self.pid}"
+
+    def check(self) -> None:
+        """See that workers can still come.
+
+        Raises
+        ------
+        RuntimeStartError
+            If the embedded runtime gave up; the message holds the last lines of its log.
+        """
+        if self.runtime is not None:
+            self.runtime.check()
+
+
+_session: Session | None = None
+
+
+def connect(
+    url: str | None = None,
+    workers: int | None = None,
+    key_file: str | None = None,
+    blobs: str | None = None,
+    prefix: str | None = None,
+    insecure: bool | None = None,
+    retention_s: float | None = None,
+    blob_limit_bytes: int | None = None,
+) -> Session:
+    """Use a deployment from now on.
+
+    Parameters
+    ----------
+    url : str, optional
+        ``rediss://…`` of a server. Without it (and without ``CELERYFLOW_URL``) a server and workers are started for the
+        current directory, or joined where another notebook has started them.
+    workers : int, optional
+        Worker processes of the embedded runtime; by default one a core.
+    key_file, blobs, prefix, insecure, retention_s, blob_limit_bytes : optional
+        See `celeryflow.config.Settings`.
+
+    Raises
+    ------
+    ServerUnreachableError, ServerTooOldError
+        If no usable server answers at `url`.
+    RuntimeStartError
+        If the embedded runtime cannot start.
+    ConfigError
+        If a setting cannot be used.
+    """
+    global _session
+    settings = Settings.read(
+        url=url, key_file=key_file, blobs=blobs, prefix=prefix, insecure=insecure, retention_s=retention_s,
+        blob_limit_bytes=blob_limit_bytes,
+    )  # fmt: skip
+    if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
+        raise ConfigError(f"workers must be a whole number of at least 1, not {workers!r}.")
+    shutdown()
+    _session = _remote(settings) if settings.url else _embedded(settings, workers)
+    return _session
+
+
+def current() -> Session:
+    """The session of this process; an embedded one is started where there is none."""
+    if _session is not None and _session.pid == os.getpid():
+        return _session
+    return connect()
+
+
+def shutdown() -> None:
+    """Leave the deployment; an embedded runtime that nobody else uses stops."""
+    global _session
+    session, _session = _session, None
+    if session is not None and session.pid == os.getpid():
+        session.link.close()
+        if session.runtime is not None:
+            session.runtime.leave()
+
+
+def _embedded(settings: Settings, workers: int | None) -> Session:
+    runtime = embedded.join(Path.cwd(), workers)
+    kept: dict[str, Any] = {"retention_s": settings.retention_s, "blob_limit_bytes": settings.blob_limit_bytes}
+    return Session(Link.open(Settings(**{**vars(runtime.settings), **kept})), runtime, os.getpid())
+
+
+def _remote(settings: Settings) -> Session:
+    is_safe = settings.key_file and settings.url.startswith(("rediss://", "unix://"))
+    if not is_safe and not settings.insecure:
+        raise ConfigError(
+            f"{server.mask(settings.url)} needs TLS (rediss://) and key_file=, made by: celeryflow keygen FILE. "
+            "To do without, on a machine of your own, say insecure=True."
+        )
+    if not is_safe:
+        warnings.warn(
+            f"{server.mask(settings.url)} is used without TLS or without a key of its own: whoever reaches that server "
+            "can run code in its workers and in this notebook.",
+            InsecureWarning,
+            stacklevel=4,
+        )
+    if not settings.blobs:
+        settings = replace(settings, blobs=str(Path(tempfile.gettempdir()) / f"celeryflow-blobs-{os.getuid()}"))
+    link = Link.open(settings)
+    server.check(link.store.client, settings.url)
+    return Session(link, None, os.getpid())
+
+
+atexit.register(shutdown)

@@ -1,0 +1,231 @@
+"""Snapshot: all that is known of a run, a pure fold of its events over its graph."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+from msgspec.structs import replace
+
+from celeryflow.errors import UnknownStepError, did_you_mean
+from celeryflow.graph.model import Event, Graph
+from celeryflow.graph.states import State
+from celeryflow.runtime.snapshot.attempts import AttemptLog, MarkLog
+from celeryflow.runtime.snapshot.record import FirstFailure, StepRecord, end_state
+from celeryflow.runtime.snapshot.summary import Summary, first_failure, summarise
+
+
+class Snapshot:
+    """What is known of a run after some of its events.
+
+    Nothing else tells a run's state: frames, text and pictures are functions of a Snapshot, so
+    they say the same. Applying events one by one or all at once gives the same Snapshot, and an
+    event that was seen before changes nothing.
+
+    Parameters
+    ----------
+    graph : Graph
+        The workflow that runs.
+    run_id : str
+        Id of the run.
+
+    Attributes
+    ----------
+    status : State
+        Of the run.
+    generation : int
+        1, and one more for each resume.
+    last_seq : int
+        `seq` of the latest event; 0 before the first.
+    last_at, submitted_at, started_at, finished_at : float or None
+        Seconds since 1970 UTC: of the latest event, of the submit, of the latest start or
+        resume, and of the end.
+    reason : str
+        Why the run ended, where its end says so.
+    floors : dict of int to float
+        When each generation began: by submit or resume.
+    steps : list of StepRecord
+        One for each node, in the graph's order.
+    attempts : AttemptLog
+        Every ended attempt.
+    marks : MarkLog
+        Items that ended without an attempt.
+
+    Examples
+    --------
+    >>> from celeryflow.graph.model import Node, StepSpec
+    >>> load = Node(index=0, name="load", spec=StepSpec(name="load", label="load"))
+    >>> snapshot = Snapshot(Graph(name="etl", nodes=(load,)), "etl-1")
+    >>> snapshot.apply(Event(seq=1, at=0.0, event="submitted"))
+    >>> snapshot.apply(Event(seq=2, at=0.1, event="claimed", node=0))
+    >>> snapshot.steps[0].status
+    <State.RUNNING: 'running'>
+    """
+
+    def __init__(self, graph: Graph, run_id: str) -> None:
+        self.graph, self.run_id = graph, run_id
+        self.status, self.generation, self.last_seq = State.PENDING, 1, 0
+        self.last_at: float | None = None
+        self.submitted_at: float | None = None
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        self.reason = ""
+        self.floors: dict[int, float] = {}
+        self.attempts, self.marks = AttemptLog(), MarkLog()
+        self.steps = [StepRecord(node, self.attempts, self.marks) for node in graph.nodes]
+        self._followers: dict[int, list[StepRecord]] = defaultdict(list)
+        for record in self.steps:
+            self._wire(record)
+
+    def _wire(self, record: StepRecord) -> None:
+        """Connect a record to its inputs, and to the map whose length is its own."""
+        node = record.node
+        record.inputs = tuple((self.steps[i.node], i.edge) for i in node.inputs)
+        if node.source is not None:
+            record.length = self.steps[node.source].length if record.length is None else record.length
+            self._followers[node.source].append(record)
+
+    # --- folding -----------------------------------------------------------------------------
+
+    def apply(self, event: Event) -> None:
+        """Take one event in. Events come in the order of `seq`; one that was seen is left out."""
+        if event.seq <= self.last_seq:
+            return
+        self.last_seq, self.last_at = event.seq, event.at
+        if event.generation < self.generation:
+            event = replace(event, generation=self.generation)
+        if event.node < 0:
+            self._apply_to_run(event)
+        elif event.node < len(self.steps):
+            record = self.steps[event.node]
+            if record.ended_as is not None and event.generation > record.ended_in:
+                record.rerun(event)
+            verb = _VERBS.get(event.event)
+            if verb is not None:
+                verb(record, event)
+            if event.event == "length":
+                self._pass_length_on(event)
+
+    def apply_all(self, events: Iterable[Event]) -> None:
+        """Take these events in, one after the other."""
+        for event in events:
+            self.apply(event)
+
+    def _apply_to_run(self, event: Event) -> None:
+        if event.event == "submitted":
+            self._submit(event)
+        elif event.event == "started":
+            self._start(event)
+        elif event.event == "ended":
+            self.status, self.finished_at = end_state(event.status), event.at
+            self.reason = event.error
+            for record in self.steps:
+                record.stop(event.at, event.generation)
+
+    def _submit(self, event: Event) -> None:
+        if self.submitted_at is not None:
+            return
+        self.submitted_at = self.floors[event.generation] = event.at
+        for record in self.steps:
+            record.queued_from = event.at
+
+    def _start(self, event: Event) -> None:
+        self.status, self.started_at = State.RUNNING, event.at
+        self.finished_at, self.reason = None, ""
+        if event.generation > self.generation:
+            self.generation = event.generation
+            self.floors[event.generation] = event.at
+            for record in self.steps:
+                record.reopen(event.at, event.generation)
+
+    def _pass_length_on(self, event: Event) -> None:
+        """A map over a map has as many items as that one."""
+        for record in self._followers.get(event.node, ()):
+            record.know_length(event)
+            self._pass_length_on(_for_node(event, record.node.index))
+
+    # --- reading -----------------------------------------------------------------------------
+
+    def record(self, step: str) -> StepRecord:
+        """The record of a step by its name.
+
+        Raises
+        ------
+        UnknownStepError
+            The graph has no step of that name.
+        """
+        for record in self.steps:
+            if record.node.name == step:
+                return record
+        hint = did_you_mean(step, self.graph.names())
+        raise UnknownStepError(f"run {self.run_id!r} has no step {step!r}.{hint}")
+
+    def counts(self) -> dict[State, int]:
+        """How many steps are in each state; every state is there."""
+        counts = dict.fromkeys(State, 0)
+        for record in self.steps:
+            counts[record.status] += 1
+        return counts
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that ended, 0 to 1, each step weighing the same."""
+        return self.total().progress
+
+    def total(self, now: float | None = None) -> Summary:
+        """The whole run in one line: all its steps together."""
+        return summarise(self.graph.name, self.steps, self._now(now))
+
+    def phases(self, now: float | None = None) -> list[Summary]:
+        """One summary a phase, in order; steps outside a phase are in none.
+
+        Parameters
+        ----------
+        now : float or None
+            The server's time, until which what still runs lasts; None for the latest event's.
+        """
+        members: dict[str, list[StepRecord]] = {phase: [] for phase in self.graph.phases}
+        for record in self.steps:
+            if record.node.phase is not None:
+                members.setdefault(record.node.phase, []).append(record)
+        return [summarise(phase, records, self._now(now)) for phase, records in members.items()]
+
+    def step_summaries(self, now: float | None = None) -> list[Summary]:
+        """One summary a step, in order."""
+        return [summarise(r.node.name, [r], self._now(now)) for r in self.steps]
+
+    def rows(self, now: float | None = None) -> list[Summary]:
+        """What a view lists: the phases, then each step that is in none."""
+        outside = [r for r in self.steps if r.node.phase is None]
+        return self.phases(now) + [summarise(r.node.name, [r], self._now(now)) for r in outside]
+
+    def first_failure(self) -> tuple[FirstFailure | None, int]:
+        """The failure that a view shows, and the index of its step; None and -1 without one."""
+        return first_failure(self.steps)
+
+    def duration_s(self, now: float | None = None) -> float | None:
+        """From the latest start or resume to the end, or to `now`; None before the start."""
+        start = self.submitted_at if self.started_at is None else self.started_at
+        if start is None:
+            return None
+        return max(0.0, (self._now(now) if self.finished_at is None else self.finished_at) - start)
+
+    def _now(self, now: float | None) -> float:
+        return now if now is not None else (self.last_at or 0.0)
+
+
+def _for_node(event: Event, node: int) -> Event:
+    return Event(seq=event.seq, at=event.at, event="length", node=node, count=event.count)
+
+
+_VERBS: dict[str, Callable[[StepRecord, Event], None]] = {
+    "claimed": StepRecord.claim,
+    "success": StepRecord.succeed,
+    "failure": StepRecord.fail,
+    "skipped": StepRecord.skip,
+    "retrying": StepRecord.retry,
+    "lost": StepRecord.lose,
+    "released": StepRecord.release,
+    "length": StepRecord.know_length,
+    "settled": StepRecord.settle,
+}

@@ -1,0 +1,106 @@
+"""Where a Run's events, results and logs come from: a deployment, or a run in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+from celeryflow.engine.read import Reader
+from celeryflow.errors import ServerUnreachableError
+from celeryflow.graph.model import Event, Graph, LogLine
+from celeryflow.runtime.inline import Inline
+from celeryflow.runtime.session import Session
+from celeryflow.store import events
+from celeryflow.store.connect import ConnectionLost
+from celeryflow.values.vault import Pointer, Vault
+
+SERVER_AWAY_S = 10.0
+
+
+class Source(Protocol):
+    """What a Run reads."""
+
+    graph: Graph
+    result: Pointer
+    vault: Vault
+    reader: Reader
+
+    def follow(self, after: int, wait_s: float) -> list[Event]:
+        """Events after that number, waiting for the first of them."""
+
+    def logs(self) -> Iterable[LogLine]:
+        """Captured output."""
+
+    def cancel(self, reason: str) -> None:
+        """End the run."""
+
+    def has_workers(self) -> bool:
+        """Whether anybody could carry the run on."""
+
+
+class StoredSource:
+    """A run on a server."""
+
+    def __init__(self, session: Session, run: str, graph: Graph, result: Pointer) -> None:
+        self.session, self.run, self.graph, self.result = session, run, graph, result
+        self.vault = session.link.vault
+        self.reader = Reader(session.link.store, self.vault, run)
+        self._lost_at: float | None = None
+
+    def follow(self, after: int, wait_s: float) -> list[Event]:
+        """As of Source."""
+        try:
+            found = events.follow(self.session.link.store, self.run, after, wait_s)
+        except ConnectionLost as error:
+            return self._await_server(error)
+        self._lost_at = None
+        if not found and wait_s > 0:
+            self.session.check()
+        return found
+
+    def _await_server(self, error: Exception) -> list[Event]:
+        """The server is away: an embedded one is started again, any other gets 10 s."""
+        self.session.check()
+        self._lost_at = self._lost_at or time.monotonic()
+        if time.monotonic() - self._lost_at > SERVER_AWAY_S:
+            raise ServerUnreachableError(f"the server of run {self.run!r} does not answer: {error}") from None
+        time.sleep(0.1)
+        return []
+
+    def logs(self) -> Iterable[LogLine]:
+        """As of Source."""
+        return events.read_logs(self.session.link.store, self.run)
+
+    def cancel(self, reason: str) -> None:
+        """As of Source."""
+        self.session.link.store.cancel(self.run, reason)
+
+    def has_workers(self) -> bool:
+        """As of Source."""
+        return bool(self.session.link.store.live_workers())
+
+
+class InlineSource:
+    """A run that ended in this process."""
+
+    def __init__(self, inline: Inline) -> None:
+        self.inline = inline  # holds the folder of its blobs
+        memory = inline.memory
+        self.graph, self.result, self.vault = memory.sealed.graph, memory.sealed.result, inline.vault
+        self.reader = inline.reader
+
+    def follow(self, after: int, wait_s: float) -> list[Event]:
+        """As of Source."""
+        return self.inline.memory.events[after:]
+
+    def logs(self) -> Iterable[LogLine]:
+        """As of Source."""
+        return self.inline.memory.logs
+
+    def cancel(self, reason: str) -> None:
+        """It has ended."""
+
+    def has_workers(self) -> bool:
+        """As of Source."""
+        return True
