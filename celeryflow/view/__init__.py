@@ -1,0 +1,1 @@
+"""Pictures of a Snapshot: pure functions from data to text."""

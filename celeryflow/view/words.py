@@ -1,0 +1,154 @@
+"""Words and signs that text, page and picture have in common, and making foreign text harmless."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from celeryflow.graph.states import State
+from celeryflow.runtime.snapshot.fold import Snapshot
+from celeryflow.runtime.snapshot.record import StepRecord
+from celeryflow.runtime.snapshot.summary import Summary
+
+GLYPHS: dict[State, str] = {
+    State.PENDING: "○",
+    State.READY: "○",
+    State.RUNNING: "▸",
+    State.RETRYING: "↻",
+    State.SUCCESS: "✓",
+    State.FAILURE: "✕",
+    State.SKIPPED: "⊘",
+    State.CANCELLED: "⊘",
+}
+"""A sign for each state, so that colour is not all that tells them apart."""
+
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?", re.DOTALL)
+_SPACES = re.compile(r"\s+")
+
+
+def plain(text: str, limit: int = 200) -> str:
+    r"""Text on one line that only shows what it says.
+
+    Escape sequences, control and direction characters and lone surrogates are removed, white space
+    becomes single spaces, and what is over `limit` characters ends with an ellipsis.
+
+    Examples
+    --------
+    >>> plain("load\n\x1b[31mred\x1b[0m\u202e")
+    'load red'
+    >>> plain("abcdef", limit=4)
+    'abc…'
+    """
+    # Only so much is looked at: a text of megabytes must not cost a redraw.
+    head = _SPACES.sub(" ", _ESCAPES.sub("", text[: 8 * limit]))
+    shown = "".join(c for c in head if unicodedata.category(c)[0] != "C").strip()
+    return shown if len(shown) <= limit and len(text) <= 8 * limit else shown[: limit - 1] + "…"
+
+
+def seconds(duration_s: float | None) -> str:
+    """A duration as people read it; empty for None.
+
+    Examples
+    --------
+    >>> [seconds(s) for s in (None, 0.0042, 1.23, 75.4, 7380)]
+    ['', '4 ms', '1.2 s', '1 min 15 s', '2 h 3 min']
+    """
+    if duration_s is None:
+        return ""
+    if duration_s < 0.1:
+        return f"{duration_s * 1000:.0f} ms"
+    if duration_s < 59.95:
+        return f"{duration_s:.1f} s"
+    minutes, rest = divmod(round(duration_s), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def number(count: int) -> str:
+    """A count with thin groups of thousands: ``100,000``."""
+    return f"{count:,}"
+
+
+def count(row: Summary) -> str:
+    """What succeeded of what there is: ``212 / 336``, with ``+`` while a length is unknown."""
+    return f"{number(row.done)} / {number(row.items)}{'+' if row.is_open else ''}"
+
+
+def troubles(row: Summary) -> str:
+    """What went wrong so far: ``3 failed · 1 retrying``; empty when nothing did."""
+    parts = [
+        f"{number(n)} {word}"
+        for n, word in (
+            (row.failed, "failed"),
+            (row.skipped, "skipped"),
+            (row.cancelled, "cancelled"),
+            (row.retrying, "retrying"),
+        )
+        if n
+    ]
+    return " · ".join([*parts, "worker lost, retrying"] if row.is_lost else parts)
+
+
+def note(record: StepRecord, now: float) -> str:
+    """The second line of a step in the picture: how far, how long, or what is wrong."""
+    if record.is_lost and not record.running:
+        return "worker lost"
+    if record.status in (State.PENDING, State.READY):
+        return ""
+    if record.node.is_map:
+        failed = f" · {number(record.failed)} {GLYPHS[State.FAILURE]}" if record.failed else ""
+        return "" if record.length is None else f"{number(record.done)} / {number(record.length)}{failed}"
+    if record.status is State.RETRYING:
+        return f"retry {record.attempt} of {max(record.attempt, record.node.spec.retries)}"
+    if record.status in (State.SKIPPED, State.CANCELLED, State.FAILURE):
+        return {"skipped": "skipped", "cancelled": "cancelled"}.get(record.status, "failed")
+    return seconds(record.duration_s(now))
+
+
+def label(record: StepRecord) -> str:
+    """Name of a step in the picture; for a map, times its length."""
+    name = step_name(record)
+    if not record.node.is_map:
+        return name
+    return f"{name} {TIMES} {'?' if record.length is None else number(record.length)}"
+
+
+def step_name(record: StepRecord) -> str:
+    """The function's own name with the number of its use: ``prüfen``, ``prüfen-2``."""
+    name, spec = record.node.name, record.node.spec
+    return plain(spec.label + name.removeprefix(spec.name) if name.startswith(spec.name) else name, 60)
+
+
+def facts(snapshot: Snapshot, now: float | None = None) -> str:
+    """How long, and how many workers hold something: ``5.8 s · 2 workers busy``."""
+    busy = len({claim.worker for record in snapshot.steps for claim in record.open.claims.values()})
+    workers = f"{number(busy)} {'worker' if busy == 1 else 'workers'} busy" if busy else ""
+    return " · ".join(part for part in (seconds(snapshot.duration_s(now)), workers) if part)
+
+
+def failure_place(snapshot: Snapshot) -> tuple[str, str]:
+    """Where and what the failure to show is: ``("validate[41]", "ValueError: …")``; empty without one."""
+    failure, node = snapshot.first_failure()
+    if failure is None:
+        return "", ""
+    item = "" if failure.index is None else f"[{failure.index}]"
+    return plain(snapshot.steps[node].node.name, 60) + item, plain(failure.error or failure.kind, 300)
+
+
+def next_calls(snapshot: Snapshot) -> list[str]:
+    """What to type next: calls on ``run``, or on the workflow by its name."""
+    failure, node = snapshot.first_failure()
+    calls: list[str] = []
+    if failure is not None:
+        index = "" if failure.index is None else f", {failure.index}"
+        calls += ["run.errors()", f'run.replay("{plain(snapshot.steps[node].node.name, 60)}"{index})']
+    if snapshot.status is State.SUCCESS:
+        return ["run.result()", "run.steps()", *calls[:1]]
+    if snapshot.status is State.FAILURE and snapshot.graph.name.isidentifier():
+        calls.append(f'{plain(snapshot.graph.name, 60)}.resume(run, rerun="failed")')
+    elif snapshot.status.is_terminal:
+        calls.append("run.resume()")
+    return calls
