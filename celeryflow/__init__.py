@@ -1,0 +1,80 @@
+"""Interactive workflows for notebooks: plain functions as a DAG on Celery workers, results as DataFrames."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from celeryflow.version import __version__
+
+if TYPE_CHECKING:
+    from celeryflow.engine.context import Current as Current
+    from celeryflow.engine.context import current as current
+    from celeryflow.errors import *  # noqa: F403
+    from celeryflow.graph.model import Graph as Graph
+    from celeryflow.graph.refs import unmapped as unmapped
+    from celeryflow.graph.trace import phase as phase
+    from celeryflow.run import Run as Run
+    from celeryflow.run import attach as attach
+    from celeryflow.run import history as history
+    from celeryflow.runtime.session import connect as connect
+    from celeryflow.runtime.session import shutdown as shutdown
+    from celeryflow.values.gathered import Gathered as Gathered
+    from celeryflow.workflow import Step as Step
+    from celeryflow.workflow import Workflow as Workflow
+    from celeryflow.workflow import map_items as map  # noqa: A004, F401
+    from celeryflow.workflow import step as step
+    from celeryflow.workflow import workflow as workflow
+
+_PUBLIC = {
+    "Current": "engine.context:Current",
+    "Gathered": "values.gathered:Gathered",
+    "Graph": "graph.model:Graph",
+    "Run": "run:Run",
+    "Step": "workflow:Step",
+    "Workflow": "workflow:Workflow",
+    "attach": "run:attach",
+    "connect": "runtime.session:connect",
+    "current": "engine.context:current",
+    "history": "run:history",
+    "map": "workflow:map_items",
+    "phase": "graph.trace:phase",
+    "shutdown": "runtime.session:shutdown",
+    "step": "workflow:step",
+    "unmapped": "graph.refs:unmapped",
+    "workflow": "workflow:workflow",
+}
+"""Where each public name lives; the errors are those of ``celeryflow.errors``."""
+
+__all__ = [*_PUBLIC, "__version__"]
+
+
+class _Package(ModuleType):
+    """Keeps ``cf.workflow`` the decorator, though importing ``celeryflow.workflow`` binds the module to that name."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        is_shadow = name in _PUBLIC and isinstance(value, ModuleType)
+        super().__setattr__(name, getattr(value, name) if is_shadow else value)
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        return importlib.import_module, (self.__name__,)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    module, _, attribute = _PUBLIC.get(name, f"errors:{name}").partition(":")
+    found = importlib.import_module(f"celeryflow.{module}")
+    try:
+        value = getattr(found, attribute)
+    except AttributeError:
+        raise AttributeError(f"module 'celeryflow' has no attribute {name!r}") from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,385 @@
+"""``@step`` and ``@workflow``: plain functions outside of a trace, nodes inside of one."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
+
+import msgspec
+
+from celeryflow.errors import ArgumentError, InvalidOptionError, NotInWorkflowError, WorkflowError
+from celeryflow.graph import checks, trace
+from celeryflow.graph.model import Graph, OnError, StepSpec
+from celeryflow.graph.refs import Ref, Unmapped
+from celeryflow.run import Run, run_inline, submit
+
+if TYPE_CHECKING:
+    from celeryflow.view.svg import Picture
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+RESERVED = ("check", "inline", "reuse")
+"""Options of ``run``, which a workflow's own parameters may not be named."""
+
+
+class Step(Generic[P, R]):
+    """A function that can be part of a workflow. Called outside of one, it is the function."""
+
+    def __init__(self, callee: trace.Callee, name: str | None = None, after: Sequence[Any] = ()) -> None:
+        self.callee = callee
+        self._name, self._after = name, tuple(after)
+        functools.update_wrapper(self, callee.function)
+        self._signature = _signature(callee.function)
+
+    @property
+    def spec(self) -> StepSpec:
+        """How the step runs."""
+        return self.callee.spec
+
+    def __repr__(self) -> str:
+        return f"<Step {self.spec.label}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run the function here; in a workflow's body, add a step to it and return a Ref."""
+        tracer = trace.current()
+        if tracer is None:
+            return self.callee.function(*args, **kwargs)  # type: ignore[no-any-return]
+        self._check(args, kwargs)
+        return tracer.call(self.callee, args, kwargs, self._name, self._after)  # type: ignore[return-value]
+
+    def map(self, *args: Any, on_error: str = "raise", **kwargs: Any) -> list[R]:
+        """Call the step for each item.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Arguments of the step. Lists, tuples, ranges, arrays, Series and Refs are gone through together, dicts by
+            their values, which keeps their keys; scalars, str, None and ``cf.unmapped(x)`` go to every call.
+        on_error : {"raise", "skip", "return"}
+            What a failed item does: fail the map once its other items have run, be left out downstream, or pass its
+            exception on as a value.
+
+        Returns
+        -------
+        list, or dict where a dict was mapped
+            In a workflow's body, a Ref to that.
+
+        Raises
+        ------
+        LengthMismatchError
+            If the values differ in length.
+        """
+        how = _on_error(self.spec.label, on_error)
+        self._check(args, kwargs)
+        tracer = trace.current()
+        if tracer is None:
+            return _map_here(  # type: ignore[no-any-return]
+                self.callee.function, self.spec.label, args, kwargs
+            )
+        names = list(self._signature.parameters) if self._signature else []
+        return tracer.map(self.callee, args, kwargs, how, self._name, names, self._after)  # type: ignore[return-value]
+
+    def options(self, *, name: str | None = None, after: Iterable[Any] = (), **options: Any) -> Step[P, R]:
+        """The step with other options for one use.
+
+        Parameters
+        ----------
+        name : str, optional
+            Name of the step in the workflow, unique in it.
+        after : iterable of Ref
+            Steps to wait for without taking their results.
+        **options
+            As of ``@cf.step``.
+        """
+        if name is not None:
+            checks.check_name(name, f"name of step {self.spec.label!r}")
+        after = tuple(after)
+        if not all(isinstance(ref, Ref) for ref in after):
+            raise ArgumentError(
+                f"after= of step {self.spec.label!r} takes a list of Refs, results of steps called before."
+            )
+        callee = _with_options(self.callee, options)
+        return Step(callee, name or self._name, (*self._after, *after))
+
+    def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._signature is None:
+            return
+        try:
+            self._signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(
+                f"step {self.spec.label!r}: {error}. It is {self.spec.label}{self._signature}."
+            ) from None
+
+
+@overload
+def step(function: Callable[P, R], /, **options: Any) -> Step[P, R]: ...
+@overload
+def step(function: None = None, /, **options: Any) -> Callable[[Callable[P, R]], Step[P, R]]: ...
+def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
+    """Make a function a step of workflows.
+
+    Parameters
+    ----------
+    function : callable, optional
+        Any function, also an imported one: ``cf.step(pd.read_csv, retries=3)``.
+    name : str, optional
+        Its name in workflows, of ``[A-Za-z0-9_.-]``; by default the function's.
+    outputs : int
+        How many values a call unpacks into.
+    retries : int
+        Further attempts after an exception of `retry_on` (a type or tuple of types; default ``Exception``).
+    retry_delay_s, retry_backoff, retry_jitter : float
+        Seconds before the first retry (1.0), factor for each further one (2.0), random share on top (0.1).
+    timeout_s : float, optional
+        Hard limit of one attempt.
+    queue : str
+        Queue whose workers run it.
+    priority : int
+        0 to 9, 9 the highest; default 5.
+    max_worker_losses : int
+        Worker processes that may die under one item before it fails; default 3.
+
+    Returns
+    -------
+    Step
+        Outside of a workflow it is the plain function.
+
+    Raises
+    ------
+    InvalidOptionError, InvalidNameError
+        If an option is unknown or out of range.
+    """
+    if function is None:
+        return lambda found: step(found, **options)
+    if isinstance(function, Step):
+        return Step(_with_options(function.callee, options))
+    if not callable(function):
+        raise ArgumentError(f"cf.step takes a function, not {type(function).__name__}.")
+    label = getattr(function, "__name__", None) or type(getattr(function, "func", function)).__name__
+    spec = StepSpec(name=checks.slug(label), label=label)
+    return Step(_with_options(trace.Callee(function=function, spec=spec), options))
+
+
+class Workflow(Generic[P, R]):
+    """A function whose body wires steps together. Called outside of a workflow, it runs here as plain Python."""
+
+    def __init__(
+        self, function: Callable[P, R], name: str, fail_fast: bool = False, timeout_s: float | None = None
+    ) -> None:
+        self.function, self.name = function, name
+        self.fail_fast, self.timeout_s = fail_fast, timeout_s
+        functools.update_wrapper(self, function)
+
+    def __repr__(self) -> str:
+        return f"<Workflow {self.name}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run here as plain Python; in another workflow's body, add the steps to it."""
+        return self.function(*args, **kwargs)
+
+    def run(self, *args: Any, check: bool = False, inline: bool = False, **kwargs: Any) -> Run[R]:
+        """Run on the workers and wait for the end.
+
+        Parameters
+        ----------
+        *args, **kwargs
+            Arguments of the workflow.
+        check : bool
+            Raise what ``.result()`` would raise.
+        inline : bool
+            Execute in this process instead, in order, so that a debugger reaches the steps.
+
+        Returns
+        -------
+        Run
+            However it ended.
+        """
+        traced = self.trace(*args, **kwargs)
+        if inline:
+            run: Run[R] = run_inline(traced, self._run_id())
+        else:
+            run = submit(traced, self._run_id())
+            run.wait_or_cancel()
+        if check:
+            run.result()
+        return run
+
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
+        """Start on the workers and return at once."""
+        return submit(self.trace(*args, **kwargs), self._run_id())
+
+    def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
+        """What would run with these arguments."""
+        return self.trace(*args, **kwargs).graph
+
+    def draw(self, *args: P.args, **kwargs: P.kwargs) -> Picture:
+        """Picture of what would run with these arguments; ``.save(path)`` writes it."""
+        from celeryflow.view.svg import draw
+
+        return draw(self.graph(*args, **kwargs))
+
+    def trace(self, *args: Any, **kwargs: Any) -> trace.Traced:
+        """The traced body: graph, calls and result."""
+        try:
+            inspect.signature(self.function).bind(*args, **kwargs)
+        except TypeError as error:
+            raise ArgumentError(
+                f"workflow {self.name!r}: {error}. It is {self.name}{inspect.signature(self.function)}."
+            ) from None
+        if trace.current() is not None:
+            raise NotInWorkflowError(f"workflow {self.name!r} is run inside another one's body. Call it there instead.")
+        return trace.trace(self.name, lambda: self.function(*args, **kwargs), self.fail_fast, self.timeout_s)
+
+    def _run_id(self) -> str:
+        return new_run_id(self.name)
+
+
+@overload
+def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
+@overload
+def workflow(
+    function: None = None, /, *, name: str | None = None, fail_fast: bool = False, timeout_s: float | None = None
+) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
+def workflow(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    fail_fast: bool = False,
+    timeout_s: float | None = None,
+) -> Any:
+    """Make a function a workflow: its body calls steps, and is traced with the real arguments at each run.
+
+    Parameters
+    ----------
+    name : str, optional
+        By default the function's.
+    fail_fast : bool
+        Cancel the rest as soon as a step fails; by default independent parts finish.
+    timeout_s : float, optional
+        Seconds that a run may take from its first step.
+
+    Raises
+    ------
+    InvalidOptionError, InvalidNameError, WorkflowError
+        If an option is out of range, or a parameter has the name of an option of ``run``.
+    """
+    if function is None:
+        return lambda found: _workflow(found, name, fail_fast, timeout_s)
+    return _workflow(function, name, fail_fast, timeout_s)
+
+
+def map_items(function: Callable[[Any], T], items: Any, **options: Any) -> Run[list[T]]:
+    """Run a function over items on the workers: a workflow of one step.
+
+    Parameters
+    ----------
+    function : callable
+        A function or step of one argument.
+    items : list, tuple, range, array, Series or dict
+        Its arguments.
+    on_error : {"raise", "skip", "return"}
+        As of ``Step.map``.
+    **options
+        As of ``@cf.step``.
+
+    Returns
+    -------
+    Run
+        Started; ``.result()`` waits.
+    """
+    on_error = options.pop("on_error", "raise")
+    mapped = step(function, **options)
+    traced = trace.trace(mapped.spec.name, lambda: mapped.map(items, on_error=on_error))
+    return submit(traced, new_run_id(mapped.spec.name))
+
+
+def new_run_id(workflow: str) -> str:
+    """A fresh id that begins with the workflow's name."""
+    return f"{checks.slug(workflow)[:60]}-{secrets.token_hex(5)}"
+
+
+def _workflow(
+    function: Callable[..., Any], name: str | None, fail_fast: bool, timeout_s: float | None
+) -> Workflow[Any, Any]:
+    if not callable(function):
+        raise ArgumentError(f"cf.workflow takes a function, not {type(function).__name__}.")
+    label = name or str(getattr(function, "__name__", "workflow"))
+    if name is not None:
+        checks.check_name(name, "name of the workflow")
+    if timeout_s is not None:
+        checks.check_timeout(timeout_s, f"timeout_s of workflow {label!r}")
+    taken = set(inspect.signature(function).parameters) & set(RESERVED)
+    if taken:
+        raise WorkflowError(
+            f"workflow {label!r} has a parameter {min(taken)!r}, which is an option of run(). Give it another name."
+        )
+    return Workflow(function, label, fail_fast, timeout_s)
+
+
+def _with_options(callee: trace.Callee, options: dict[str, Any]) -> trace.Callee:
+    name = options.pop("name", None)
+    if name is not None:
+        checks.check_name(name, f"name of step {callee.spec.label!r}")
+        spec = msgspec.structs.replace(callee.spec, name=name, label=name)
+        callee = replace(callee, spec=spec, is_named=True)
+    if not options:
+        return callee
+    label, retry_on = callee.spec.label, options.pop("retry_on", callee.retry_on)
+    unknown = set(options) - set(StepSpec.__struct_fields__) | set(options) & {"name", "label"}
+    if unknown:
+        known = sorted({*StepSpec.__struct_fields__, "retry_on"} - {"name", "label"})
+        raise InvalidOptionError(f"step {label!r} has no option {min(unknown)!r}. Its options: {', '.join(known)}.")
+    checks.check_options(options, label)
+    spec = msgspec.structs.replace(callee.spec, **options)
+    return replace(callee, spec=spec, retry_on=_exception_types(retry_on, label))
+
+
+def _exception_types(retry_on: Any, label: str) -> tuple[type[BaseException], ...]:
+    types = retry_on if isinstance(retry_on, tuple) else (retry_on,)
+    if not all(isinstance(found, type) and issubclass(found, BaseException) for found in types):
+        raise InvalidOptionError(f"retry_on of step {label!r} takes exception types, not {retry_on!r}.")
+    return types
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):  # builtins without one
+        return None
+
+
+def _on_error(label: str, on_error: str) -> OnError:
+    try:
+        return OnError(on_error)
+    except ValueError:
+        choices = ", ".join(choice.value for choice in OnError)
+        raise InvalidOptionError(f"on_error of {label}.map() must be one of {choices}, not {on_error!r}.") from None
+
+
+def _map_here(function: Callable[..., T], label: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What a map gives outside of a workflow: the calls, one after the other."""
+    named = {**{f"argument {i + 1}": value for i, value in enumerate(args)}, **kwargs}
+    found = {name: None if isinstance(v, Unmapped) else trace.mapped_literal(name, v) for name, v in named.items()}
+    columns = {name: mapped.items for name, mapped in found.items() if mapped and mapped.items is not None}
+    if not columns:
+        raise WorkflowError(f"{label}.map() got nothing to map over.")
+    trace.check_lengths(label, [(name, len(items)) for name, items in columns.items()])
+    keys = [mapped.keys for mapped in found.values() if mapped and mapped.keys is not None]
+    trace.check_keys(label, keys)
+    whole = {name: v.value if isinstance(v, Unmapped) else v for name, v in named.items()}
+    names, count = list(named), len(next(iter(columns.values())))
+
+    def call(index: int) -> T:
+        row = {name: columns[name][index] if name in columns else whole[name] for name in names}
+        return function(*(row[name] for name in names[: len(args)]), **{name: row[name] for name in names[len(args) :]})
+
+    values = [call(index) for index in range(count)]
+    return dict(zip(keys[0], values, strict=True)) if keys else values
