@@ -1,0 +1,147 @@
+"""One embedded runtime for all tests that need workers, in a directory of its own; nothing of it is left behind."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from executions import Executions
+
+import celeryflow as cf
+
+WORKERS = 2
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Where the session's runtime is."""
+
+    directory: Path
+    state: Path
+
+    def processes(self) -> list[psutil.Process]:
+        """What was started for it and still lives; the server's title hides its variables."""
+        return [p for p in psutil.process_iter() if p.pid != os.getpid() and self._is_mine(p)]
+
+    def _is_mine(self, process: psutil.Process) -> bool:
+        with suppress(psutil.Error):
+            return (
+                process.environ().get("XDG_STATE_HOME") == str(self.state)
+                and process.status() != psutil.STATUS_ZOMBIE
+            )
+        return False
+
+
+class Notebook:
+    """Cells that run one after the other in one namespace, as in a kernel's ``__main__``."""
+
+    def __init__(self) -> None:
+        self.namespace: dict[str, Any] = {"__name__": "__main__", "cf": cf}
+
+    def cell(self, source: str) -> None:
+        exec(compile(textwrap.dedent(source), "<cell>", "exec"), self.namespace)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.namespace[name]
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
+    """What `condition` gives, once that is true."""
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout_s:g} s"
+        time.sleep(0.01)
+    return found
+
+
+def failure_of(run: cf.Run[Any]) -> cf.StepFailedError:
+    """What `result` raises of a run that failed."""
+    with pytest.raises(cf.StepFailedError) as caught:
+        run.result()
+    return caught.value
+
+
+def assert_all_workers_are_free(folder: Path) -> None:
+    """As many steps as there are workers meet: each waits until all have come."""
+    places = [folder / f"met-{i}" for i in range(WORKERS)]
+
+    def meet(i: int) -> None:
+        places[i].touch()
+        wait_until(lambda: all(place.exists() for place in places))
+
+    cf.map(meet, range(WORKERS)).result(timeout_s=20)
+
+
+@pytest.fixture(scope="session")
+def shared_runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
+    directory, state = tmp_path_factory.mktemp("notebook"), tmp_path_factory.mktemp("state")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(state))
+        patch.chdir(directory)
+        cf.connect(workers=WORKERS)
+    runtime = Runtime(directory, state)
+    yield runtime
+    cf.shutdown()
+    wait_until(lambda: not runtime.processes())
+
+
+@pytest.fixture
+def runtime(shared_runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+    """Workers to run on; the test works in their directory."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(shared_runtime.state))
+    monkeypatch.chdir(shared_runtime.directory)
+    return shared_runtime
+
+
+@pytest.fixture
+def executions(tmp_path: Path) -> Executions:
+    """A file in which steps write down their executions themselves."""
+    return Executions(str(tmp_path / "executions.jsonl"))
+
+
+@pytest.fixture
+def notebook() -> Notebook:
+    return Notebook()
+
+
+@pytest.fixture
+def kernel(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Runs Python source in a process of its own, and gives what that leaves in ``answer``."""
+    import json
+    import subprocess
+
+    def run(source: str, directory: Path | None = None, **environment: str) -> Any:
+        home = directory or tmp_path
+        script = tmp_path / "kernel.py"
+        script.write_text(
+            "import json, os, sys, warnings\n"
+            "import celeryflow as cf\n"
+            f"{textwrap.dedent(source)}\n"
+            "print('\\n' + json.dumps(answer))\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-W", "error", str(script)],
+            cwd=home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={
+                "XDG_STATE_HOME": str(tmp_path / "kernel-state"),
+                **os.environ,
+                "PYTHONPATH": str(Path(cf.__file__).parents[1]),
+                **environment,
+            },
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    yield run
