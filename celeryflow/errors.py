@@ -51,6 +51,10 @@ class RefError(CeleryflowError, TypeError):
     """A Ref, which stands for a value still to come, was used as the value itself."""
 
 
+class RefAttributeError(RefError, AttributeError):
+    """An attribute of a value still to come was asked for."""
+
+
 class ForeignRefError(WorkflowError):
     """A Ref of one workflow was given to a step of another."""
 
@@ -184,7 +188,7 @@ class LargeClosureWarning(CeleryflowWarning):
 
 def did_you_mean(name: str, known: list[str], what: str = "steps") -> str:
     """End of a message about an unknown name: the nearest one, and the first few that exist."""
-    near = get_close_matches(name, known, n=1)
+    near = get_close_matches(str(name), known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     more = f" and {len(known) - 20} more" if len(known) > 20 else ""
     return f"{hint} Its {what}: {', '.join(known[:20])}{more}." if known else hint

@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from celeryflow.config import INLINE_LIMIT_BYTES
 from celeryflow.engine.read import Outcome, exception_of, is_omitted, step_failed
 from celeryflow.errors import (
     RunCancelledError,
@@ -333,9 +334,11 @@ class Run(Generic[R]):
         inside = [node for node in self.graph.nodes if node.phase == phase]
         used = {i.node for node in inside for i in node.inputs}
         final = [node for node in inside if node.index not in used]
-        if len(final) != 1 or self._snapshot.record(final[0].name).status is not State.SUCCESS:
+        record = self._snapshot.record(final[0].name) if len(final) == 1 else None
+        if record is None or record.status is not State.SUCCESS:
             return []
-        return [self._value(final[0])]
+        value = self._value(final[0])
+        return [value if record.output_bytes <= INLINE_LIMIT_BYTES else _short(value)]
 
     def _keys(self, node: Node) -> Sequence[str] | None:
         """Short text of what each item was mapped from, or its key."""

@@ -17,6 +17,7 @@ import pytest
 from executions import Executions
 
 import celeryflow as cf
+from celeryflow.runtime.session import current
 
 WORKERS = 2
 
@@ -81,6 +82,17 @@ def assert_all_workers_are_free(folder: Path) -> None:
     cf.map(meet, range(WORKERS)).result(timeout_s=20)
 
 
+def stored_keys() -> set[bytes]:
+    """What the server holds of runs and their code."""
+    session = current()
+    client, prefix = session.link.store.client, session.link.settings.prefix
+    return {key for part in ("run", "code") for key in client.scan_iter(f"{prefix}:{part}:*", count=10_000)}
+
+
+def blobs() -> set[Path]:
+    return {path for path in Path(current().link.settings.blobs).rglob("*") if path.is_file()}
+
+
 @pytest.fixture(scope="session")
 def shared_runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     directory, state = tmp_path_factory.mktemp("notebook"), tmp_path_factory.mktemp("state")
@@ -100,6 +112,14 @@ def runtime(shared_runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Runtime
     monkeypatch.setenv("XDG_STATE_HOME", str(shared_runtime.state))
     monkeypatch.chdir(shared_runtime.directory)
     return shared_runtime
+
+
+@pytest.fixture
+def nothing_is_written(runtime: Runtime) -> Iterator[None]:
+    """The test leaves no run, no code and no blob behind."""
+    before = stored_keys(), blobs(), cf.history()["run"].tolist()
+    yield
+    assert (stored_keys(), blobs(), cf.history()["run"].tolist()) == before
 
 
 @pytest.fixture

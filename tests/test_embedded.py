@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import site
 import socket
 import subprocess
 import sys
@@ -75,7 +76,7 @@ class Kernel:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=options.pop("env", {**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[2])}),
+            env={**os.environ, "PYTHONPATH": pools.python_path() or ""},
             **options,
         )
         place.kernels.append(self)
@@ -275,13 +276,14 @@ def test_what_only_the_kernels_path_has_can_be_imported_by_the_worker(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = str(Path(embedded.__file__).parents[2])  # found by the empty entry alone
-    monkeypatch.setattr(sys, "path", ["", "/some/folder", *(path for path in sys.path if path != root)])
+    others = [path for path in sys.path if path != root]
+    monkeypatch.setattr(sys, "path", ["", "/some/folder", "/other/site-packages", *others])
 
     place.join()
 
     paths = place.report()["environ"]["PYTHONPATH"].split(os.pathsep)
-    assert "/some/folder" in paths
-    assert not [path for path in paths if path.endswith("site-packages")]
+    assert paths[:2] == ["/some/folder", "/other/site-packages"]
+    assert not {*site.getsitepackages(), str(Path(os.__file__).parent)} & {*paths}
 
 
 def test_server_on_path_is_used_where_the_package_is_missing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -672,7 +674,7 @@ def test_real_worker_starts_and_ends_with_its_kernel(place: Place) -> None:
     (place.directory / "celery.py").write_text("raise ImportError('beside the notebook')")
     kernel = Kernel(place, "real")
     (worker,) = place.status()["workers"]
-    wait_for(lambda: len(psutil.Process(worker).children()) == len(os.sched_getaffinity(0)), 20)
+    wait_for(lambda: len(psutil.Process(worker).children()) == pools.cores(), 20)
 
     kernel.kill()
 

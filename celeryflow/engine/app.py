@@ -12,8 +12,6 @@ import secrets
 import signal
 import socket
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import billiard
@@ -25,6 +23,7 @@ from celeryflow.engine import processes
 from celeryflow.engine.drain import Drainer
 from celeryflow.engine.execute import Stopped
 from celeryflow.engine.link import Link
+from celeryflow.engine.output import open_file
 from celeryflow.engine.slots import Slots
 from celeryflow.engine.supervise import Supervisor
 
@@ -39,7 +38,7 @@ class Worker:
         self.settings = settings
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.slots = Slots(settings.workers or os.cpu_count() or 1)
-        self.folder = tempfile.TemporaryDirectory(prefix="celeryflow-", ignore_cleanup_errors=True)
+        self.outputs = [open_file() for _ in range(self.slots.count)]
         self.app = make_app(settings)
         self._drainer: Drainer | None = None
         self.app.task(name=TASK, ignore_result=True)(self.drain)
@@ -60,10 +59,7 @@ class Worker:
             task_events=False,
             optimization="fair",
         )
-        try:
-            worker.start()
-        finally:
-            self.folder.cleanup()
+        worker.start()
         return int(worker.exitcode or 0)
 
     def drain(self, ticket: str) -> None:
@@ -85,11 +81,11 @@ class Worker:
 
     def _in_child(self, **_: Any) -> None:
         os.setpgid(0, 0)
+        processes.die_with_parent()
         _allow_children()
         signal.signal(signal.SIGUSR1, self._interrupt)
         process: Any = billiard.current_process()
-        label = f"{socket.gethostname()}:{os.getpid()}"
-        output = Path(self.folder.name) / f"{process.index}.log"
+        label, output = f"{socket.gethostname()}:{os.getpid()}", self.outputs[process.index]
         self._drainer = Drainer(Link.open(self.settings), self.slots, process.index, output, self.name, label)
 
     def _interrupt(self, *_: Any) -> None:
@@ -137,7 +133,7 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
                 return [process.pid for process in pool._pool]
 
             link = Link.open(worker.settings)
-            self.supervisor = Supervisor(link, worker.slots, worker.name, Path(worker.folder.name), pids, worker.send)
+            self.supervisor = Supervisor(link, worker.slots, worker.name, worker.outputs, pids, worker.send)
             self.supervisor.start()
             worker_shutting_down.connect(self.begin_stop, weak=False)
 

@@ -26,11 +26,11 @@ LINGER_S = 0.2
 class Drainer:
     """Drains the queues of its worker in one pool process."""
 
-    def __init__(self, link: Link, slots: Slots, index: int, output: Path, worker: str, label: str) -> None:
+    def __init__(self, link: Link, slots: Slots, index: int, output: int, worker: str, label: str) -> None:
         self.link, self.slots, self.label = link, slots, label
         self.name = f"{link.settings.queues}|{worker}|{os.getpid()}-{secrets.token_hex(4)}"
         self.slot = slots.slot(index)
-        self.capture = Capture(output, label)
+        self.capture = Capture(output, self.slot, label)
         self.executor = Executor(link, self.slot, self.capture, label)
         self._surroundings = Surroundings()
 
@@ -63,20 +63,19 @@ class Drainer:
         self.slot.hold(self.name, claim.token, claim.run)
         try:
             results = self._execute(claim)
+            self.capture.ship(self.link.store)
         except Stopped:
             results = []
-        self.capture.ship(self.link.store)
+        except ConnectionLost:
+            raise
+        except Exception as error:  # noqa: BLE001 - a damaged manifest, say, is the steps' failure and never a hang
+            results = self.executor.fail(claim, error)
         following = "" if self.slots.is_stopping else secrets.token_hex(16)
         _, more, following_claim = self.link.store.commit(self.name, claim.token, following, self.label, results)
         return more, following_claim
 
     def _execute(self, claim: Claim) -> list[Result]:
-        try:
-            self._surroundings.enter(claim.run, self.link)
-        except ConnectionLost:
-            raise
-        except Exception as error:  # noqa: BLE001 - a damaged or unsigned manifest is the steps' failure, never a hang
-            return self.executor.fail(claim, error)
+        self._surroundings.enter(claim.run, self.link)
         return self.executor.run(claim)
 
 
@@ -98,6 +97,7 @@ class Surroundings:
                 f"run {run!r} was submitted by celeryflow {manifest.version} on Python {manifest.python}; "
                 f"this worker has {__version__} on {PYTHON}. Use the same on both sides."
             )
+        link.vault.limit_bytes = manifest.blob_limit_bytes
         if Path(manifest.directory).is_dir():
             os.chdir(manifest.directory)
         sys.path[:] = dict.fromkeys([*manifest.path, *self._path])

@@ -116,7 +116,9 @@ class UnitWork:
             self._prepare()
         except Exception as error:  # noqa: BLE001
             return self.fail(error)
-        execution = context.Current(self.claim.run, self.call.step, None, self.attempt, self.executor.capture.write)
+        execution = context.Current(
+            self.claim.run, self.call.step, None, self.attempt, self.executor.capture.write_line
+        )
         context.enter(execution)
         try:
             if self.unit.start < 0:

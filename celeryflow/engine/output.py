@@ -1,7 +1,7 @@
-"""Captured output: a file a pool process, which outlives a crash and is shipped to the run's log.
+"""Captured output: a file a pool process, which outlives a crash and is shipped to the runs' logs.
 
-Python's streams and logging write framed lines that say where they belong. What C code and child processes write to the
-file descriptors stands between the frames, and belongs to the next frame, or to the item that was running at a crash.
+Python's streams and logging write *frames*: pieces of text that say where they belong. What C code and child processes
+write to the file descriptors stands between the frames, and belongs to the next frame, or to the item that is running.
 """
 
 from __future__ import annotations
@@ -11,88 +11,99 @@ import io
 import logging
 import os
 import sys
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from celeryflow.engine.context import StepHandler
+from celeryflow.engine.slots import Slot
 from celeryflow.graph.model import LogLine
 from celeryflow.store.events import append_logs
 from celeryflow.store.scripts import Store
 
 LIMIT_BYTES = 2**20
 TAIL_LINES = 20
-FRAME = b"\x1e"
+MARK = b"\x1e"
 
 
-class Frame(LogLine, frozen=True):
-    """A line in the file: a LogLine and its run; ``stream`` is empty where it only says whose the text before it is."""
+def open_file() -> int:
+    """A file for one pool process, open before the fork and without a name, so that nothing is left of it."""
+    handle, name = tempfile.mkstemp(prefix="celeryflow-output-")
+    Path(name).unlink()
+    fcntl.fcntl(handle, fcntl.F_SETFL, os.O_APPEND)
+    return handle
 
-    run: str
+
+class Place(msgspec.Struct, frozen=True):
+    """Whose output it is."""
+
+    run: str = ""
+    node: int = 0
+    index: int = 0
+    attempt: int = 1
+
+
+class Frame(msgspec.Struct, frozen=True):
+    """A piece of text in the file; without a stream it only says whose the text before it is."""
+
+    at: float
+    place: Place
+    stream: str = ""
+    text: str = ""
 
 
 class Capture:
     """Redirects this process's output to a file, and tags it with the item that is running."""
 
-    def __init__(self, path: Path, worker: str) -> None:
-        self.path, self.worker = path, worker
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    def __init__(self, file: int, slot: Slot, worker: str) -> None:
+        self._file, self._slot, self._worker = file, slot, worker
         self._saved: list[int] = []
-        self._place = ("", 0, 0, 1)
+        self._place = Place()
         self._written = self._size = 0
         self._streams = (Stream(self, "stdout"), Stream(self, "stderr"))
         self._handler = StepHandler()
 
     def begin(self, run: str, node: int, index: int, attempt: int) -> None:
         """What is written from now on belongs to this item."""
-        self._place = (run, node, index, attempt)
+        self._place = Place(run, node, index, attempt)
         self._written = 0
 
     def end(self) -> None:
-        """The item is over: complete its last line, and claim what its children wrote."""
-        for stream in self._streams:
-            stream.end_line()
-        size = os.fstat(self._file).st_size
-        if size != self._size:
+        """The item is over: claim what its children wrote."""
+        if os.fstat(self._file).st_size != self._size:
             self._frame("", "")
-            self._size = os.fstat(self._file).st_size
 
     def write(self, stream: str, text: str) -> None:
-        """Add lines; past 1 MiB an item they are dropped, which is said once."""
-        for line in text.split("\n"):
-            if self._written <= LIMIT_BYTES:
-                self._written += len(line) + 1
-                cut = self._written > LIMIT_BYTES
-                self._frame(stream, "[output over 1 MiB is left out]" if cut else line)
+        """Add text; past 1 MiB an item it is dropped."""
+        if self._written <= LIMIT_BYTES:
+            self._written += len(text)
+            self._frame(stream, text)
+
+    def write_line(self, stream: str, text: str) -> None:
+        """Add whole lines."""
+        self.write(stream, f"{text}\n")
 
     def _frame(self, stream: str, text: str) -> None:
-        run, node, index, attempt = self._place
-        frame = Frame(
-            run=run,
-            at=time.time(),
-            node=node,
-            index=index,
-            attempt=attempt,
-            worker=self.worker,
-            stream=stream,
-            text=text,
-        )
-        os.write(self._file, FRAME + msgspec.json.encode(frame) + b"\n")
+        clean = text.encode(errors="backslashreplace").decode()
+        frame = Frame(time.time(), self._place, stream, clean)
+        os.write(self._file, MARK + msgspec.json.encode(frame) + b"\n")
+        self._size = os.fstat(self._file).st_size
 
     def ship(self, store: Store) -> None:
         """Move what was written to the runs' logs."""
         if os.fstat(self._file).st_size:
-            ship(self._file, store, self._place, self.worker)
+            ship(self._file, self._slot, store, self._place, self._worker, is_over=True)
         self._size = 0
 
     def tail(self) -> str:
         """The last lines that the running item wrote."""
-        for stream in self._streams:
-            stream.end_line()
-        lines = parse(_read(self._file), self._place, self.worker)
-        return "\n".join(line.text for line in [*lines][-TAIL_LINES:] if (line.node, line.index) == self._place[1:3])
+        lines = parse(_read(self._file, 0), self._place)
+        mine = [text for place, _, _, text in lines if place == self._place]
+        return "\n".join(mine[-TAIL_LINES:])
 
     def __enter__(self) -> Capture:
         sys.stdout.flush()
@@ -119,12 +130,12 @@ class Capture:
 
 
 class Stream(io.TextIOBase):
-    """Python's stdout or stderr while steps run: whole lines go to the capture."""
-
-    def __init__(self, capture: Capture, name: str) -> None:
-        self._capture, self._name, self._partial = capture, name, ""
+    """Python's stdout or stderr while steps run."""
 
     encoding = "utf-8"
+
+    def __init__(self, capture: Capture, name: str) -> None:
+        self._capture, self._name = capture, name
 
     def writable(self) -> bool:
         """Yes."""
@@ -135,67 +146,91 @@ class Stream(io.TextIOBase):
         return 1 if self._name == "stdout" else 2
 
     def write(self, text: str) -> int:
-        """Pass whole lines on; keep the rest until its end comes."""
-        lines, newline, rest = (self._partial + text).rpartition("\n")
-        if newline:
-            self._capture.write(self._name, lines)
-        self._partial = rest
+        """Pass it on at once: the process may die with the next call."""
+        self._capture.write(self._name, text)
         return len(text)
 
-    def end_line(self) -> None:
-        """Write an unfinished line."""
-        if self._partial:
-            self._capture.write(self._name, self._partial)
-            self._partial = ""
 
-
-def ship_after_crash(path: Path, store: Store, place: tuple[str, int, int, int], worker: str) -> None:
-    """Move what a dead process had written; text without a frame belongs to `place`."""
-    handle = os.open(path, os.O_RDWR)
+def ship(handle: int, slot: Slot, store: Store, place: Place, worker: str, is_over: bool) -> None:
+    """Move the file's lines to the logs of their runs; while the process goes on, as far as they are whole."""
+    fcntl.lockf(handle, fcntl.LOCK_EX)
     try:
-        ship(handle, store, place, worker)
+        data = _read(handle, slot.shipped)
+        if not is_over:
+            data = data[: data.rfind(b"\n") + 1]
+        lines = [*_limited(parse(data, place))]
+        slot.shipped = 0 if is_over else slot.shipped + len(data)
+        if is_over:
+            os.ftruncate(handle, 0)
     finally:
-        os.close(handle)
+        fcntl.lockf(handle, fcntl.LOCK_UN)
+    for run in dict.fromkeys(whose.run for whose, _, _, _ in lines):
+        mine = (line for line in lines if line[0].run == run)
+        append_logs(store, run, [_line(at, whose, worker, stream, text) for whose, at, stream, text in mine])
 
 
-def ship(handle: int, store: Store, place: tuple[str, int, int, int], worker: str) -> None:
-    """Move the file's lines to the logs of their runs."""
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    try:
-        frames = [*parse(_read(handle), place, worker)]
-        os.ftruncate(handle, 0)
-    finally:
-        fcntl.flock(handle, fcntl.LOCK_UN)
-    for run in dict.fromkeys(frame.run for frame in frames):
-        append_logs(store, run, [_line(frame) for frame in frames if frame.run == run])
+Line = tuple[Place, float, str, str]
+"""Whose, when, which stream, and the text of a line."""
 
 
-def parse(data: bytes, place: tuple[str, int, int, int], worker: str) -> Iterator[Frame]:
-    """The lines of a file, in order."""
+def parse(data: bytes, place: Place) -> Iterator[Line]:
+    """The lines of a file, in order; text that no frame follows belongs to `place`."""
+    pieces: list[Line] = []
     loose: list[str] = []
-    for piece in data.replace(FRAME, b"\n" + FRAME).split(b"\n"):
-        if not piece.startswith(FRAME):
-            loose += [piece.decode(errors="replace")] if piece else []
+    for raw in data.replace(MARK, b"\n" + MARK).split(b"\n"):
+        frame = _frame_of(raw)
+        if frame is None:
+            loose += [raw.decode(errors="replace")] if raw else []
             continue
-        frame = msgspec.json.decode(piece[1:], type=Frame)
-        for text in loose:
-            yield msgspec.structs.replace(frame, stream="stdout", text=text)
+        pieces += [(frame.place, frame.at, "stdout", f"{text}\n") for text in loose]
+        pieces += [(frame.place, frame.at, frame.stream, frame.text)] if frame.stream else []
         loose = []
-        if frame.stream:
-            yield frame
-    run, node, index, attempt = place
-    for text in loose if run else []:
-        yield Frame(
-            run=run, at=time.time(), node=node, index=index, attempt=attempt, worker=worker, stream="stdout", text=text
-        )
+    pieces += [(place, time.time(), "stdout", f"{text}\n") for text in loose if place.run]
+    return _joined(pieces)
 
 
-def _line(frame: Frame) -> LogLine:
+def _joined(pieces: list[Line]) -> Iterator[Line]:
+    """Lines of pieces: one that does not end goes on in the next of the same item and stream."""
+    open_at = 0.0
+    text = ""
+    for number, (place, at, stream, piece) in enumerate(pieces):
+        open_at = open_at if text else at
+        *whole, text = (text + piece).split("\n")
+        for line in whole:
+            yield place, open_at, stream, line
+            open_at = at
+        following = pieces[number + 1] if number + 1 < len(pieces) else None
+        if text and (following is None or (following[0], following[2]) != (place, stream)):
+            yield place, open_at, stream, text
+            text = ""
+
+
+def _limited(lines: Iterator[Line]) -> Iterator[Line]:
+    """Up to 1 MiB an item; that something is left out is said."""
+    sizes: Counter[Place] = Counter()
+    for place, at, stream, text in lines:
+        before = sizes[place]
+        sizes[place] += len(text) + 1
+        if sizes[place] <= LIMIT_BYTES:
+            yield place, at, stream, text
+        elif before <= LIMIT_BYTES:
+            yield place, at, stream, "[output over 1 MiB is left out]"
+
+
+def _frame_of(raw: bytes) -> Frame | None:
+    if not raw.startswith(MARK):
+        return None
+    try:
+        return msgspec.json.decode(raw[1:], type=Frame)
+    except msgspec.DecodeError:  # a step wrote the mark itself
+        return None
+
+
+def _line(at: float, place: Place, worker: str, stream: str, text: str) -> LogLine:
     return LogLine(
-        at=frame.at, node=frame.node, index=frame.index, attempt=frame.attempt, worker=frame.worker,
-        stream=frame.stream, text=frame.text,
-    )  # fmt: skip
+        at=at, node=place.node, index=place.index, attempt=place.attempt, worker=worker, stream=stream, text=text
+    )
 
 
-def _read(handle: int) -> bytes:
-    return os.pread(handle, os.fstat(handle).st_size, 0)
+def _read(handle: int, offset: int) -> bytes:
+    return os.pread(handle, max(0, os.fstat(handle).st_size - offset), offset)

@@ -16,6 +16,7 @@ _CLAIM = struct.Struct("<Q I 4x 400s 40s 208s")
 _ITEM = struct.Struct("<i i i 4x d d d")
 SLOT_BYTES = 768
 _ITEM_AT = _CLAIM.size
+_SHIPPED_AT = SLOT_BYTES - 8
 
 NEVER = float("inf")
 
@@ -87,7 +88,7 @@ class Slot:
 
     def clear(self) -> None:
         """The process is idle, or gone."""
-        self._memory[self._at : self._at + SLOT_BYTES] = bytes(SLOT_BYTES)
+        self._memory[self._at : self._at + _SHIPPED_AT] = bytes(_SHIPPED_AT)
 
     def read(self) -> Doing | None:
         """What the process does, None if nothing or if it died while writing."""
@@ -97,6 +98,15 @@ class Slot:
             if before % 2 == 0 and before == self._sequence():
                 return _doing(data)
         return _doing(data)
+
+    @property
+    def shipped(self) -> int:
+        """Bytes of the process's output that are in the runs' logs already."""
+        return int(struct.unpack_from("<Q", self._memory, self._at + _SHIPPED_AT)[0])
+
+    @shipped.setter
+    def shipped(self, size: int) -> None:
+        struct.pack_into("<Q", self._memory, self._at + _SHIPPED_AT, size)
 
     def _sequence(self) -> int:
         return int(struct.unpack_from("<Q", self._memory, self._at)[0])

@@ -13,11 +13,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from celeryflow.engine import processes
 from celeryflow.engine.link import Link
-from celeryflow.engine.output import ship_after_crash
+from celeryflow.engine.output import Place, ship
 from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import Doing, Slots
 from celeryflow.graph.model import Failure, OnError
@@ -49,11 +48,11 @@ class Supervisor:
         link: Link,
         slots: Slots,
         worker: str,
-        output: Path,
+        outputs: Sequence[int],
         pids: Callable[[], Sequence[int]],
         send: Callable[[str], None],
     ) -> None:
-        self.link, self.slots, self.worker, self.output = link, slots, worker, output
+        self.link, self.slots, self.worker, self.outputs = link, slots, worker, outputs
         self._pids, self._send = pids, send
         self._interrupted: dict[str, float] = {}
         self._stopping_since: float | None = None
@@ -100,6 +99,7 @@ class Supervisor:
         runs = {doing.run for doing in busy.values() if doing.run}
         beat = self.link.store.renew(self.worker, self.link.settings.queues, self.slots.count, alive, runs)
         for index, doing in busy.items():
+            self._ship(index, doing)
             self._check(index, doing, beat.over)
         held = {doing.token for doing in busy.values()}
         self._interrupted = {token: since for token, since in self._interrupted.items() if token in held}
@@ -166,15 +166,19 @@ class Supervisor:
         """A child died: its claim goes back, and the item that it had started is charged."""
         planned = doing.token in self._interrupted
         reason = f"worker process {doing.pid} died"
-        output = self.output / f"{index}.log"
-        if output.exists():
-            place = (doing.run, doing.node, doing.index, doing.attempt) if doing.node >= 0 else ("", 0, 0, 1)
-            ship_after_crash(output, self.link.store, place, self._label(doing.pid))
+        self._ship(index, doing, is_over=True)
         if planned:
             self.link.store.release(doing.drainer)
         else:
             self._reap(doing, reason)
         self.slots.slot(index).clear()
+
+    def _ship(self, index: int, doing: Doing, is_over: bool = False) -> None:
+        """Output goes to the log while a step runs, and whole before its end is told."""
+        place = Place(doing.run, doing.node, doing.index, doing.attempt) if doing.node >= 0 else Place()
+        slot, file = self.slots.slot(index), self.outputs[index]
+        if is_over or os.fstat(file).st_size > slot.shipped:
+            ship(file, slot, self.link.store, place, self._label(doing.pid), is_over)
 
     def _reap_expired(self, drainer: str) -> None:
         """A lease ran out: what had started is known only where the claim has a single item."""

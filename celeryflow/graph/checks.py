@@ -23,6 +23,7 @@ _AT_LEAST: dict[str, float] = {
     "max_worker_losses": 0,
     "memory_limit_bytes": 1,
 }
+_AT_MOST: dict[str, float] = {"retry_jitter": 1}
 _WHOLE = {"outputs", "retries", "priority", "max_running", "concurrency", "max_worker_losses", "memory_limit_bytes"}
 _OPTIONAL = {"timeout_s", "memory_limit_bytes", "max_running", "concurrency"}
 
@@ -63,6 +64,8 @@ def check_options(options: Mapping[str, Any], step: str) -> None:
             check_timeout(value, f"{name} of step {step!r}")
         elif name == "priority" and not (_is_int(value) and 0 <= value <= 9):
             raise InvalidOptionError(f"priority of step {step!r} must be a whole number from 0 to 9, not {value!r}.")
+        elif name == "cache" and not isinstance(value, bool):
+            raise InvalidOptionError(f"cache of step {step!r} must be True or False, not {value!r}.")
         elif name == "queue":
             check_name(value, f"queue of step {step!r}")
 
@@ -129,6 +132,8 @@ def _is_int(value: Any) -> bool:
 
 def _check_number(step: str, name: str, value: Any, least: float) -> None:
     fits = _is_int(value) if name in _WHOLE else _is_number(value) and math.isfinite(value)
-    if not fits or value < least:
+    most = _AT_MOST.get(name, math.inf)
+    if not fits or not least <= value <= most:
         kind = "a whole number" if name in _WHOLE else "a finite number"
-        raise InvalidOptionError(f"{name} of step {step!r} must be {kind} of at least {least:g}, not {value!r}.")
+        limit = "" if most == math.inf else f" and at most {most:g}"
+        raise InvalidOptionError(f"{name} of step {step!r} must be {kind} of at least {least:g}{limit}, not {value!r}.")

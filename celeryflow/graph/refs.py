@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from celeryflow.errors import RefError
+from celeryflow.errors import RefAttributeError, RefError
 
 if TYPE_CHECKING:
     from celeryflow.graph.trace import Tracer
+
+NOT_YET = "it is not there yet while the workflow is traced"
 
 Path = tuple[Any, ...]
 """Keys and positions to look up in a value, one after the other."""
@@ -62,9 +64,13 @@ class Ref:
 
     def _refuse(self, what: str, instead: str = "") -> NoReturn:
         instead = instead or "Write a step that takes it and does that"
-        raise RefError(
-            f"cannot {what} the result of {self._step!r}: it is not there yet while the workflow is traced. {instead}."
+        raise RefError(f"cannot {what} the result of {self._step!r}: {NOT_YET}. {instead}.")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        message = (
+            f"cannot take .{name} of the result of {self._step!r}: {NOT_YET}. Write a step that takes it and does that."
         )
+        raise RefAttributeError(message)
 
     def __reduce__(self) -> NoReturn:
         self._refuse("hide", "Pass it to a step directly, or in a list, tuple or dict")
@@ -83,7 +89,8 @@ _REFUSED = {
     "compare": ["eq", "ne", "lt", "le", "gt", "ge", "contains"],
     "calculate with": [
         *("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod", "rmod"),
-        *("pow", "rpow", "matmul", "rmatmul", "and", "rand", "or", "ror", "xor", "rxor", "lshift", "rshift"),
+        *("divmod", "rdivmod", "pow", "rpow"),
+        *("matmul", "rmatmul", "and", "rand", "or", "ror", "xor", "rxor", "lshift", "rshift"),
         *("neg", "pos", "abs", "invert", "int", "float", "complex", "index", "round"),
         *("array", "array_ufunc", "array_function"),
     ],

@@ -38,13 +38,13 @@ TRANSITIONS: dict[State, frozenset[State]] = {
 """What may follow each state of a step. A step claimed ahead of its input may be ``PENDING`` again."""
 
 RUN_TRANSITIONS: dict[State, frozenset[State]] = {
-    S.PENDING: frozenset({S.RUNNING, S.CANCELLED, S.FAILURE}),
+    S.PENDING: frozenset({S.RUNNING, S.SUCCESS, S.CANCELLED, S.FAILURE}),
     S.RUNNING: frozenset({S.SUCCESS, S.FAILURE, S.CANCELLED}),
     S.SUCCESS: frozenset(),
     S.FAILURE: frozenset(),
     S.CANCELLED: frozenset(),
 }
-"""What may follow each state of a run."""
+"""What may follow each state of a run. One of empty maps alone succeeds without a start."""
 
 STATE_BYTES: dict[str, State] = {
     ".": S.PENDING,

@@ -17,7 +17,7 @@ from typing import Any, cast
 from celeryflow.config import Settings
 from celeryflow.engine.execute import Executor
 from celeryflow.engine.link import Link
-from celeryflow.engine.output import Capture
+from celeryflow.engine.output import Capture, Place
 from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import Slots
 from celeryflow.graph.model import Edge, Event, LogLine, Node
@@ -68,8 +68,8 @@ class Echo(Capture):
     """Output goes where it always goes; logs of a step are kept as well."""
 
     def __init__(self, memory: Memory) -> None:
-        self.memory, self.worker = memory, "inline"
-        self._place = ("", 0, 0, 1)
+        self.memory = memory
+        self._place = Place()
 
     def end(self) -> None:
         """Nothing is held back here."""
@@ -79,11 +79,10 @@ class Echo(Capture):
         return ""
 
     def write(self, stream: str, text: str) -> None:
-        """Keep a line of the run's log."""
-        _, node, index, attempt = self._place
-        self.memory.logs.append(
-            LogLine(at=time.time(), node=node, index=index, attempt=attempt, worker="inline", stream=stream, text=text)
-        )
+        """Keep lines of the run's log."""
+        where = {"node": self._place.node, "index": self._place.index, "attempt": self._place.attempt}
+        line = LogLine(at=time.time(), worker="inline", stream=stream, text=text.rstrip("\n"), **where)
+        self.memory.logs.append(line)
 
 
 class Inline:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import site
 import sys
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,12 @@ def environment(workers: int) -> dict[str, str | None]:
 def python_path() -> str | None:
     """Find what a new interpreter must be told to import what this one can, celeryflow itself to begin with.
 
-    Its own library and site-packages are left out: put first, they would hide each other's modules.
+    The interpreter's own directories are left out: put first, they would hide each other's modules.
     """
     library = Path(os.__file__).parent
-    archive = f"python{sys.version_info.major}{sys.version_info.minor}.zip"
-    own = {"site-packages", "dist-packages", archive}
+    archive = library.with_name(f"python{sys.version_info.major}{sys.version_info.minor}.zip")
+    own = {archive, *map(Path, site.getsitepackages()), Path(site.getusersitepackages())}
     here = Path(__file__).parents[2]  # perhaps imported by the working directory's empty entry
     paths = [*(Path(path).absolute() for path in sys.path if path), here]
-    others = [str(path) for path in paths if path.name not in own and not path.is_relative_to(library)]
+    others = [str(path) for path in paths if path not in own and not path.is_relative_to(library)]
     return os.pathsep.join(dict.fromkeys(others)) or None

@@ -84,9 +84,10 @@ def connect(
     )  # fmt: skip
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise ConfigError(f"workers must be a whole number of at least 1, not {workers!r}.")
+    fresh = _remote(settings) if settings.url else _embedded(settings, workers)
     shutdown()
-    _session = _remote(settings) if settings.url else _embedded(settings, workers)
-    return _session
+    _session = fresh
+    return fresh
 
 
 def current() -> Session:

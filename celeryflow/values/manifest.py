@@ -70,6 +70,7 @@ class Manifest(Record, frozen=True):
     result: Pointer
     directory: str
     path: tuple[str, ...]
+    blob_limit_bytes: int
     python: str = PYTHON
 
 
@@ -106,6 +107,7 @@ def seal_run(traced: Traced, run: str, vault: Vault, version: str) -> Sealed:
         result=vault.point([traced.result], f"the result of workflow {graph.name!r}"),
         directory=str(Path.cwd()),
         path=tuple(sys.path),
+        blob_limit_bytes=vault.limit_bytes,
     )
     stored = vault.point([msgspec.msgpack.encode(manifest)], f"the graph of workflow {graph.name!r}")
     users = _users(graph)

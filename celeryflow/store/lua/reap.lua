@@ -16,22 +16,28 @@ local held = read_claim(drainer)
 if (held.token or '') ~= token then return 0 end
 forget_drainer(drainer)
 if not held.token then return 0 end
-local run, results = held.run, {}
-if not is_over(run) then
-  if node >= 0 then
-    local lost = redis.call('HINCRBY', rk(run, 'tries'), node .. ':' .. start .. ':l', 1)
-    if lost > plan_of(run, node)[LOSSES] then
-      results[1] = { node = node, start = start, count = 1, outcome = ARGV[9], attempt = attempt, worker = worker,
-        record = record, durations = '', seconds = -1, waited_s = 0, output_bytes = 0, kind = 'poisoned', error = reason }
-      apply(run, results[1])
-      work()
-    end
-  else
-    for _, unit in ipairs(held.units) do
-      redis.call('HSET', rk(run, 'estimates'), plan_of(run, unit[1])[COST], -1)
-    end
+local run, fate = held.run, { 'error', reason, 'worker', worker, 'attempt', attempt }
+
+-- The item that had started goes back alone and first, or fails where it has lost too many workers.
+local function charge()
+  local item = { node = node, start = start, count = 1, outcome = ARGV[9], attempt = attempt, worker = worker,
+    record = record, durations = '', seconds = -1, waited_s = 0, output_bytes = 0, kind = 'poisoned', error = reason }
+  local losses = redis.call('HINCRBY', rk(run, 'tries'), node .. ':' .. start .. ':l', 1)
+  if losses > plan_of(run, node)[LOSSES] then
+    apply(run, item)
+    work()
   end
-  hand_back(run, rest_of(held.units, results), 'lost', 'error', reason, 'worker', worker, 'attempt', attempt)
+  hand_back(run, rest_of(held.units, { item }), 'released')
+  if losses <= plan_of(run, node)[LOSSES] then hand_back(run, { { node, start, 1 } }, 'lost', unpack(fate)) end
+end
+
+if not is_over(run) and node >= 0 then
+  charge()
+elseif not is_over(run) then
+  for _, unit in ipairs(held.units) do
+    redis.call('HSET', rk(run, 'estimates'), plan_of(run, unit[1])[COST], -1)
+  end
+  hand_back(run, held.units, 'lost', unpack(fate))
 end
 wake()
 return 1

@@ -13,7 +13,8 @@ local NOW = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 local LEASE_S = 10         -- a drainer may be silent for so long
 local TICKET_S = 2         -- a ticket that nobody took counts as lost after this
 local CHUNK_S = 0.05       -- work that one claim aims at
-local CLAIM_NODES = 100    -- most steps in one claim
+local CLAIM_NODES = 50     -- most steps in one claim
+local CLAIM_ITEMS = 5000   -- most items of a map in one claim
 local BUDGET = 500         -- dependents that one call serves; the rest waits in `pending`
 
 -- plan: what the verbs know of a node (msgpack array, written by values/manifest.py)

@@ -29,15 +29,24 @@ local function push_range(run, node, start, count)
   list_node(run, node)
 end
 
--- Zipped maps: an item is ready when every source has committed it.
+-- Zipped maps: an item is ready when every source has committed it; `zip:N` counts them, two bytes an item.
 local function push_zipped(run, node, start, count, sources)
+  local key = rk(run, 'zip:' .. node)
+  local counts = redis.call('GETRANGE', key, 2 * start, 2 * (start + count) - 1)
+  counts = counts .. string.rep('\0', 2 * count - #counts)
+  local raised, ready = {}, {}
+  for i = 1, count do
+    local low, high = string.byte(counts, 2 * i - 1, 2 * i)
+    local seen = low + 256 * high + 1
+    raised[i] = string.char(seen % 256, math.floor(seen / 256))
+    ready[i] = seen == sources
+  end
+  redis.call('SETRANGE', key, 2 * start, table.concat(raised))
   local first
-  for item = start, start + count do
-    local ready = item < start + count
-      and redis.call('BITFIELD', rk(run, 'zip:' .. node), 'INCRBY', 'u16', '#' .. item, 1)[1] == sources
-    if ready and not first then first = item end
-    if not ready and first then
-      push_range(run, node, first, item - first)
+  for i = 1, count + 1 do
+    if ready[i] and not first then first = i end
+    if not ready[i] and first then
+      push_range(run, node, start + first - 1, i - first)
       first = nil
     end
   end

@@ -41,7 +41,7 @@ end
 local function share(run, cost, left, slots)
   local estimate = is_cheap(run, cost)
   if not estimate then return 1 end
-  return math.max(1, math.min(math.floor(CHUNK_S / estimate), math.ceil(left / (2 * slots))))
+  return math.max(1, math.min(math.floor(CHUNK_S / estimate), math.ceil(left / (2 * slots)), CLAIM_ITEMS))
 end
 
 local function take_map(run, node, lane, slots, units)
