@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from celeryflow.values.gathered import Gathered as Gathered
     from celeryflow.workflow import Step as Step
     from celeryflow.workflow import Workflow as Workflow
-    from celeryflow.workflow import map_items as map  # noqa: A004, F401
+    from celeryflow.workflow import map_items as _map_items
     from celeryflow.workflow import step as step
     from celeryflow.workflow import workflow as workflow
+
+    map = _map_items  # noqa: A001
 
 _PUBLIC = {
     "Current": "engine.context:Current",

@@ -34,7 +34,8 @@ class Settings:
     workers : int
         Worker processes of the embedded runtime; 0 is one a core.
     queues : str
-        What a worker serves: names separated by commas, or ``*`` for all.
+        What a worker serves: names separated by commas, or ``*`` for all; ``*@pool`` for all of the runs that were
+        submitted to that pool.
     retention_s : float
         How long a finished run is kept.
     blob_limit_bytes : int
@@ -64,6 +65,11 @@ class Settings:
         """
         given = {k: v for k, v in arguments.items() if v is not None}
         return replace(cls(**_environment()), **given)
+
+    @property
+    def pool(self) -> str:
+        """What a run's queue names end with, so that only workers of its pool take it: ``@name``, or nothing."""
+        return self.queues[1:] if self.queues.startswith("*") else ""
 
     def environment(self) -> dict[str, str]:
         """The variables that make another process read the same settings."""

@@ -178,6 +178,10 @@ class TracingWarning(CeleryflowWarning):
     """Work seems to run while the workflow's body is traced, outside any step."""
 
 
+class StaleModuleWarning(CeleryflowWarning):
+    """A module that travels with a step changed on disk since its import."""
+
+
 class InsecureWarning(CeleryflowWarning):
     """A server is used without TLS or without a key of its own."""
 

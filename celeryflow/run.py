@@ -234,6 +234,8 @@ class Run(Generic[R]):
     # --- failures ------------------------------------------------------------------------
 
     def _raise_failure(self) -> None:
+        if self._snapshot.reason.startswith("deadline"):
+            raise RunTimeoutError(f"run {self.id!r} failed: {self._snapshot.reason}.")
         first, index = self._snapshot.first_failure()
         if first is None:
             raise RunError(f"run {self.id!r} failed: {self._snapshot.reason or 'no reason is known'}.")
@@ -305,7 +307,7 @@ class Run(Generic[R]):
 
         snapshot = self.snapshot()
         failures = []
-        for event in self._events:
+        for event in sorted(self._events, key=lambda event: (event.node, event.start)):
             if event.event == "failure":
                 node = self.graph.nodes[event.node]
                 index = event.start if node.is_map and event.start >= 0 else None
@@ -355,7 +357,7 @@ def submit(traced: Traced, run_id: str) -> Run[Any]:
     session = sessions.current()
     link = session.link
     _check_versions(link.store.live_workers())
-    sealed = seal_run(traced, run_id, link.vault, __version__)
+    sealed = seal_run(traced, run_id, link.vault, __version__, link.settings.pool)
     link.store.put_code(sealed.code, link.settings.retention_s)
     link.store.stage(run_id, sealed)
     link.store.submit(run_id, sealed, {"owner": session.owner})

@@ -28,6 +28,7 @@ from celeryflow.engine.slots import Slots
 from celeryflow.engine.supervise import Supervisor
 
 FOREVER_S = 10**8
+POOL_CHECK_S = 0.2
 TASK = "celeryflow.drain"
 
 
@@ -66,6 +67,7 @@ class Worker:
         """The task behind a ticket."""
         if self._drainer is None:
             raise RuntimeError("a ticket was executed outside of the pool")
+        self._set_signals()
         self._drainer.drain(ticket)
 
     def send(self, ticket: str) -> None:
@@ -83,10 +85,16 @@ class Worker:
         os.setpgid(0, 0)
         processes.die_with_parent()
         _allow_children()
-        signal.signal(signal.SIGUSR1, self._interrupt)
         process: Any = billiard.current_process()
+        self.slots.slot(process.index).await_clear(timeout_s=2.0)
         label, output = f"{socket.gethostname()}:{os.getpid()}", self.outputs[process.index]
         self._drainer = Drainer(Link.open(self.settings), self.slots, process.index, output, self.name, label)
+
+    def _set_signals(self) -> None:
+        """Replace the handlers that the pool sets last: what a step forks would lose a SIGTERM to them."""
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_DFL)
+        signal.signal(signal.SIGUSR1, self._interrupt)
 
     def _interrupt(self, *_: Any) -> None:
         if self._drainer is not None and self._drainer.executor.is_in_step:
@@ -117,7 +125,7 @@ def make_app(settings: Settings) -> Celery:
 
 def queue_name(settings: Settings) -> str:
     """The Celery queue of a group's tickets."""
-    return f"celeryflow.{'all' if settings.queues == '*' else settings.queues.replace(',', '+')}"
+    return f"celeryflow.{settings.queues.replace('*', 'all').replace(',', '+')}"
 
 
 def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
@@ -137,6 +145,10 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
             self.supervisor.start()
             worker_shutting_down.connect(self.begin_stop, weak=False)
 
+        def register_with_event_loop(self, parent: Any, hub: Any) -> None:
+            """Look for dead processes often: Celery misses some ends, and then looks only every 5 s."""
+            hub.call_repeatedly(POOL_CHECK_S, parent.pool._pool.maintain_pool)
+
         def begin_stop(self, **_: Any) -> None:
             """At the signal: Celery stops its bootsteps when no task runs any more, which is too late."""
             self.supervisor.stop()
@@ -152,6 +164,8 @@ def _allow_children() -> None:
     current: tuple[Any, ...] = (billiard.current_process(), multiprocessing.current_process())
     for process in current:
         process._config["daemon"] = False
+        # Billiard's own kind of key refuses to be handed to processes that are started afresh.
+        process._config["authkey"] = multiprocessing.process.AuthenticationString(process._config["authkey"])  # type: ignore[attr-defined]
 
 
 def main() -> int:

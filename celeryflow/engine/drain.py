@@ -15,7 +15,7 @@ from celeryflow.engine.slots import Slots
 from celeryflow.errors import VersionMismatchError
 from celeryflow.store.connect import ConnectionLost
 from celeryflow.store.scripts import Claim, Result
-from celeryflow.values.functions import is_local
+from celeryflow.values.functions import Stamp, local_modules, stamp_of
 from celeryflow.values.manifest import open_manifest
 from celeryflow.values.vault import PYTHON
 from celeryflow.version import __version__
@@ -75,8 +75,11 @@ class Drainer:
         return more, following_claim
 
     def _execute(self, claim: Claim) -> list[Result]:
-        self._surroundings.enter(claim.run, self.link)
-        return self.executor.run(claim)
+        if self._surroundings.enter(claim.run, self.link):
+            self.executor.forget()
+        results = self.executor.run(claim)
+        self._surroundings.note_imports()
+        return results
 
 
 class Surroundings:
@@ -85,12 +88,13 @@ class Surroundings:
     def __init__(self) -> None:
         self._run = ""
         self._path = list(sys.path)
-        self._times: dict[str, float] = {}
+        self._count = 0
+        self._imported: dict[str, Stamp] = {}
 
-    def enter(self, run: str, link: Link) -> None:
-        """Be where the run was submitted, as far as the place exists here."""
+    def enter(self, run: str, link: Link) -> bool:
+        """Be where the run was submitted; True if the user's modules changed and will be imported anew."""
         if run == self._run:
-            return
+            return False
         manifest = open_manifest(link.store.meta(run)["manifest"], run, link.vault)
         if (manifest.version, manifest.python) != (__version__, PYTHON):
             raise VersionMismatchError(
@@ -101,16 +105,22 @@ class Surroundings:
         if Path(manifest.directory).is_dir():
             os.chdir(manifest.directory)
         sys.path[:] = dict.fromkeys([*manifest.path, *self._path])
-        self._reload()
         self._run = run
+        return self._forget_changed()
 
-    def _reload(self) -> None:
-        """Forget the user's own modules that changed on disk, so that steps import them anew."""
-        for name, module in list(sys.modules.items()):
-            if is_local(name, module):
-                path = str(module.__file__)
-                changed = Path(path).stat().st_mtime if Path(path).exists() else 0.0
-                if self._times.setdefault(path, changed) != changed:
-                    del sys.modules[name]
-                    self._times[path] = changed
+    def note_imports(self) -> None:
+        """Remember which files the user's modules were imported from, as they are now."""
+        if len(sys.modules) != self._count:
+            self._count = len(sys.modules)
+            self._imported = {**local_modules(), **self._imported}
+
+    def _forget_changed(self) -> bool:
+        """Forget all of the user's modules if one changed: they may import each other."""
+        is_same = all(stamp_of(name) in (stamp, None) for name, stamp in self._imported.items())
+        if is_same:
+            return False
+        for name in self._imported:
+            sys.modules.pop(name, None)
+        self._imported = {}
         importlib.invalidate_caches()
+        return True

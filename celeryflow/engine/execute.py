@@ -84,6 +84,10 @@ class Executor:
         started = time.monotonic()
         return [result for unit in claim.units for result in UnitWork(self, claim, unit, started).fail(error)]
 
+    def forget(self) -> None:
+        """Load functions anew: modules that they refer to have changed."""
+        self.function = lru_cache(256)(self._load)
+
     def known(self, unit: Unit) -> dict[Item, bytes]:
         """Records that came with the unit or were made in this claim."""
         return {**self._made, **unit.inputs}

@@ -25,9 +25,8 @@ class Inputs:
         self._feeds = {feed.node: feed for feed in call.feeds if feed.edge is not Edge.LENGTH}
         self._scalars: dict[int, Any] = {}
         reader.prefetch([(n, 0) for n, feed in self._feeds.items() if feed.origin < 0])
-        self._template = reader.vault.fetch(call.template)
         self._length: Length | None = None
-        (template,) = codec.unpack(self._template)
+        (template,) = codec.unpack(reader.vault.fetch(call.template))
         self._is_fixed = _is_immutable(template[:2])
         self._args, self._kwargs, self.holes = template
 
@@ -38,7 +37,7 @@ class Inputs:
             return items[place.number] if type(place) is Each else self.value(place)
 
         if not self._is_fixed:
-            ((self._args, self._kwargs, _),) = codec.unpack(self._template)
+            ((self._args, self._kwargs, _),) = codec.unpack(self.reader.vault.fetch(self.call.template))
         return fill(self._args, put), fill(self._kwargs, put)
 
     def value(self, hole: Hole) -> Any:

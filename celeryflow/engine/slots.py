@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
 from dataclasses import dataclass
 
 _FLAG = struct.Struct("<B7x")
@@ -85,6 +86,12 @@ class Slot:
         self._write(sequence + 1)
         _ITEM.pack_into(self._memory, self._at + _ITEM_AT, node, index, attempt, deadline, timeout_s, retry_delay_s)
         self._write(sequence + 2)
+
+    def await_clear(self, timeout_s: float) -> None:
+        """Wait until the supervisor has seen what the former process of this slot died of."""
+        deadline = time.monotonic() + timeout_s
+        while self.read() is not None and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def clear(self) -> None:
         """The process is idle, or gone."""

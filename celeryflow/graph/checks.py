@@ -18,14 +18,11 @@ _AT_LEAST: dict[str, float] = {
     "retry_delay_s": 0,
     "retry_backoff": 1,
     "retry_jitter": 0,
-    "max_running": 1,
-    "concurrency": 1,
     "max_worker_losses": 0,
-    "memory_limit_bytes": 1,
 }
 _AT_MOST: dict[str, float] = {"retry_jitter": 1}
-_WHOLE = {"outputs", "retries", "priority", "max_running", "concurrency", "max_worker_losses", "memory_limit_bytes"}
-_OPTIONAL = {"timeout_s", "memory_limit_bytes", "max_running", "concurrency"}
+_WHOLE = {"outputs", "retries", "priority", "max_worker_losses"}
+_OPTIONAL = {"timeout_s"}
 
 
 def check_name(name: Any, what: str) -> str:
@@ -64,8 +61,6 @@ def check_options(options: Mapping[str, Any], step: str) -> None:
             check_timeout(value, f"{name} of step {step!r}")
         elif name == "priority" and not (_is_int(value) and 0 <= value <= 9):
             raise InvalidOptionError(f"priority of step {step!r} must be a whole number from 0 to 9, not {value!r}.")
-        elif name == "cache" and not isinstance(value, bool):
-            raise InvalidOptionError(f"cache of step {step!r} must be True or False, not {value!r}.")
         elif name == "queue":
             check_name(value, f"queue of step {step!r}")
 

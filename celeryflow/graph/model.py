@@ -30,18 +30,12 @@ class StepSpec(Record, frozen=True):
         (0 to 1) by which a wait may be longer.
     timeout_s : float or None
         Hard limit of one attempt, in seconds.
-    memory_limit_bytes : int or None
-        Hard limit of the resident memory of one attempt.
     queue : str
         Queue whose workers run it.
     priority : int
         0 to 9, 9 the highest.
-    max_running, concurrency : int or None
-        Caps on attempts at a time: over all workers, and of an async step in one process.
     max_worker_losses : int
         Workers that may die under one item before it fails as ``poisoned``.
-    cache : bool
-        Take results over from earlier runs while code and inputs are the same.
     """
 
     name: str
@@ -52,13 +46,9 @@ class StepSpec(Record, frozen=True):
     retry_backoff: float = 2.0
     retry_jitter: float = 0.1
     timeout_s: float | None = None
-    memory_limit_bytes: int | None = None
     queue: str = "default"
     priority: int = 5
-    max_running: int | None = None
-    concurrency: int | None = None
     max_worker_losses: int = 3
-    cache: bool = False
 
 
 class NodeKind(StrEnum):

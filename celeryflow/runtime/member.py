@@ -97,5 +97,5 @@ def settings(home: Path, socket: Path, record: dict[str, Any], workers: int | No
         key_file=str(places.key_file(home)),
         blobs=str(home / BLOBS),
         workers=wanted or pools.cores(),
-        queues="*",
+        queues=pools.queues(),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import site
 import sys
@@ -35,6 +36,11 @@ def name() -> str:
     return "|".join([sys.executable, sys.prefix, __version__])
 
 
+def queues() -> str:
+    """What the workers of this kernel's pool serve: all queues, of the runs of such kernels alone."""
+    return f"*@{hashlib.sha256(name().encode()).hexdigest()[:8]}"
+
+
 def request(directory: Path, workers: int, *, pinned: bool) -> dict[str, Any]:
     """Write down who asks, whether the runtime stays without them, and what pool they want."""
     return {
@@ -61,6 +67,7 @@ def environment(workers: int) -> dict[str, str | None]:
         **{name: os.environ.get(name, threads) for name in _THREADS},
         "PYTHONPATH": python_path(),
         "CELERYFLOW_WORKERS": str(workers),
+        "CELERYFLOW_QUEUES": queues(),
     }
 
 

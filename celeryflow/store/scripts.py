@@ -145,6 +145,8 @@ class Store:
     def submit(self, run: str, sealed: Sealed, facts: dict[str, Any]) -> bool:
         """Publish a staged graph; False if the run was there already."""
         meta = {"manifest": sealed.manifest, "workflow": sealed.graph.name, **facts}
+        if sealed.graph.timeout_s is not None:
+            meta["timeout_s"] = sealed.graph.timeout_s
         pairs = [part for pair in meta.items() for part in pair]
         return bool(self._call("submit", run, len(sealed.plans), int(sealed.graph.fail_fast), *pairs))
 

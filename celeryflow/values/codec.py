@@ -145,9 +145,11 @@ def _header(data: Buffer) -> list[Any]:
 
 
 def _blocks(data: Buffer, first: int, last: int | None) -> Iterator[list[Any]]:
-    view = memoryview(data)
     at = 4 + struct.unpack_from("<I", data)[0]
-    for index, sizes in enumerate(_header(data)[2][:last]):
+    blocks = _header(data)[2][:last]
+    # Buffers of a mapped file may be written to; those within a record need memory of their own.
+    view = memoryview(bytearray(data) if isinstance(data, bytes) and any(len(b) > 1 for b in blocks) else data)
+    for index, sizes in enumerate(blocks):
         parts = []
         for number, size in enumerate(sizes):
             at += -at % ALIGNMENT if number else 0

@@ -15,13 +15,15 @@ from typing import Any
 
 import cloudpickle
 
-from celeryflow.errors import LargeClosureWarning, SerializationError, ValueTooLargeError
+from celeryflow.errors import LargeClosureWarning, SerializationError, StaleModuleWarning, ValueTooLargeError
 from celeryflow.values import codec
 
 WARN_BYTES = 1_000_000
 LIMIT_BYTES = 50_000_000
 
-_seen: set[str] = set()
+Stamp = tuple[int, int]
+
+_registered: dict[str, Stamp] = {}
 
 
 def pack_function(
@@ -67,12 +69,34 @@ def unpack_function(data: bytes, digest: str) -> tuple[Callable[..., Any], tuple
 
 
 def register_local_modules() -> None:
-    """Let modules that are not installed (beside the notebook, editable) travel by value."""
-    for name, module in list(sys.modules.items()):
-        if name not in _seen:
-            _seen.add(name)
-            if is_local(name, module):
-                cloudpickle.register_pickle_by_value(module)
+    """Let modules that are not installed (beside the notebook, editable) travel by value; warn of one that is stale."""
+    for name, stamp in local_modules().items():
+        known = _registered.setdefault(name, stamp)
+        if known == stamp:
+            cloudpickle.register_pickle_by_value(sys.modules[name])
+        else:
+            _registered[name] = stamp
+            warnings.warn(
+                f"module {name!r} changed on disk since this process imported it; steps get it as it was imported. "
+                f"Run importlib.reload({name}) to use the change.",
+                StaleModuleWarning,
+                stacklevel=6,
+            )
+
+
+def local_modules() -> dict[str, Stamp]:
+    """The imported modules of the user's own files, and how those files are now."""
+    found = {name: stamp_of(name) for name, module in list(sys.modules.items()) if is_local(name, module)}
+    return {name: stamp for name, stamp in found.items() if stamp is not None}
+
+
+def stamp_of(name: str) -> Stamp | None:
+    """Time of change and size of a module's file; None where it has gone."""
+    try:
+        status = Path(str(getattr(sys.modules.get(name), "__file__", ""))).stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def is_local(name: str, module: ModuleType | None) -> bool:

@@ -89,8 +89,8 @@ class Sealed(NamedTuple):
     lengths: dict[str, int]
 
 
-def seal_run(traced: Traced, run: str, vault: Vault, version: str) -> Sealed:
-    """Sign a traced workflow as run `run`, storing its large arguments.
+def seal_run(traced: Traced, run: str, vault: Vault, version: str, pool: str = "") -> Sealed:
+    """Sign a traced workflow as run `run` for the workers of `pool`, storing its large arguments.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def seal_run(traced: Traced, run: str, vault: Vault, version: str) -> Sealed:
         code=dict(code.values()),
         digests=digests,
         specs=[vault.seal(CALL, (run, index), record) for index, record in enumerate(records)],
-        plans=[_plan(graph, n, d, users.get(n.index, [])) for n, d in zip(graph.nodes, digests, strict=True)],
+        plans=[_plan(graph, n, d, users.get(n.index, []), pool) for n, d in zip(graph.nodes, digests, strict=True)],
         dependents={node: struct.pack(f"<{len(codes)}I", *codes) for node, codes in users.items()},
         missing=struct.pack(f">{len(graph.nodes)}I", *(_missing(node) for node in graph.nodes)),
         lengths={f"{n.index}:n": n.length for n in graph.nodes if n.length is not None},
@@ -212,12 +212,12 @@ def _missing(node: Node) -> int:
     return sum(needed.edge is not Edge.ITEMS for needed in node.inputs) or int(not node.inputs)
 
 
-def _plan(graph: Graph, node: Node, digest: str, users: list[int]) -> bytes:
+def _plan(graph: Graph, node: Node, digest: str, users: list[int], pool: str = "") -> bytes:
     """What the Lua verbs know of a node, in the order that base.lua names."""
     steps = [i.node for i in node.inputs if i.edge is Edge.WHOLE and not graph.nodes[i.node].is_map]
     plan: list[Any] = [
         "m" if node.is_map else "s",
-        node.spec.queue,
+        node.spec.queue + pool,
         node.spec.priority,
         node.spec.max_worker_losses,
         digest[:8],

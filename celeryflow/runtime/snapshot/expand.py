@@ -90,10 +90,11 @@ def _ended(snapshot: Snapshot, node: int | None) -> Rows:
         position = np.arange(len(entry))
     item = _ints(log.start)[entry] + position - first[entry]
     is_first = position == first[entry]
-    started_at = _floats(log.started_at)[entry] + _before(durations, is_first)
+    ended_at = _floats(log.finished_at)[entry]
+    # The worker's clock may have run faster than the server's: nothing starts after the commit.
+    started_at = np.fmin(_floats(log.started_at)[entry] + _before(durations, is_first), ended_at)
     # Of a chunk whose times are unknown, only the first item is known to have begun.
     started_at = np.where(np.isnan(durations) & ~is_first, NAN, started_at)
-    ended_at = _floats(log.finished_at)[entry]
     texts = np.array(log.words.texts, dtype=object)
     return Rows(
         entry=entry,

@@ -268,11 +268,12 @@ class StepRecord:
         self._end_step(event, state)
 
     def skip(self, event: Event) -> None:
-        """Items were skipped; where they are all that it has, the node has ended."""
+        """Items were skipped by a worker, or the whole node by the store: then it has ended."""
         start, count = self._clip(event)
         self.open.take(start, count)
         self._marks.add(self.node.index, start, count, event.generation, State.SKIPPED, event.error)
-        if self.length is None or (start == 0 and count == self.length):
+        is_item = self.node.is_map and event.cause < 0 and bool(event.worker)
+        if self.length is None or (start == 0 and count == self.length and not is_item):
             self.skipped = max(0, (self.length or 0) - self.done - self.failed - self._cancelled)
             self.cause = event.cause
             self._end(event.at, event.generation, State.SKIPPED)

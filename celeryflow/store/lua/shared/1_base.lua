@@ -11,7 +11,7 @@ local clock = redis.call('TIME')
 local NOW = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 
 local LEASE_S = 10         -- a drainer may be silent for so long
-local TICKET_S = 2         -- a ticket that nobody took counts as lost after this
+local TICKET_S = 1         -- a ticket that nobody took counts as lost after this
 local CHUNK_S = 0.05       -- work that one claim aims at
 local CLAIM_NODES = 50     -- most steps in one claim
 local CLAIM_ITEMS = 5000   -- most items of a map in one claim

@@ -46,7 +46,8 @@ end
 
 -- Ranges that came before the node could take them.
 local function list_ranges(run, node)
-  if missing(run, node) > 0 or redis.call('EXISTS', rk(run, 'ranges:' .. node)) == 0 then return end
+  if missing(run, node) > 0 or not length_of(run, node) then return end
+  if redis.call('EXISTS', rk(run, 'ranges:' .. node)) == 0 then return end
   if get_state(run, node) == '.' then set_state(run, node, 'r') end
   list_node(run, node)
 end

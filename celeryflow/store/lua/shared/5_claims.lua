@@ -111,10 +111,22 @@ local function take_steps(run, node, lane, slots, units)
   end
 end
 
+-- `*` serves every queue, `*@pool` those of its own pool and those of none.
+local function serves(group, queue)
+  local pool = string.match(group, '^%*(.*)$')
+  if pool then return pool == '' or string.sub(queue, -#pool) == pool or not string.find(queue, '@', 1, true) end
+  return string.find(',' .. group .. ',', ',' .. queue .. ',', 1, true) ~= nil
+end
+
 local function queues_of(group)
-  if group == '*' then return redis.call('SMEMBERS', P .. 'queues') end
-  local queues = {}
-  for queue in string.gmatch(group, '[^,]+') do queues[#queues + 1] = queue end
+  local queues, pool = {}, string.match(group, '^%*(.*)$')
+  if not pool then
+    for queue in string.gmatch(group, '[^,]+') do queues[#queues + 1] = queue end
+    return queues
+  end
+  for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
+    if serves(group, queue) then queues[#queues + 1] = queue end
+  end
   return queues
 end
 
@@ -172,6 +184,8 @@ local function start_run(run, status)
   if status ~= 'pending' then return end
   redis.call('HSET', rk(run, 'meta'), 'status', 'running', 'started_at', string.format('%.6f', NOW))
   emit(run, 'started', 'status', 'running')
+  local timeout = tonumber(meta(run, 'timeout_s'))
+  if timeout then redis.call('ZADD', P .. 'deadlines', NOW + timeout, run) end
 end
 
 local function serve_lane(run, priority, queue, slots)

@@ -3,7 +3,7 @@
 local function groups_of(queue)
   local groups = {}
   for _, group in ipairs(redis.call('SMEMBERS', P .. 'groups')) do
-    if group == '*' or string.find(',' .. group .. ',', ',' .. queue .. ',', 1, true) then groups[#groups + 1] = group end
+    if serves(group, queue) then groups[#groups + 1] = group end
   end
   return groups
 end
