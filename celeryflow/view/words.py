@@ -141,14 +141,12 @@ def failure_place(snapshot: Snapshot) -> tuple[str, str]:
 def next_calls(snapshot: Snapshot) -> list[str]:
     """What to type next: calls on ``run``, or on the workflow by its name."""
     failure, node = snapshot.first_failure()
-    calls: list[str] = []
-    if failure is not None:
-        index = "" if failure.index is None else f", {failure.index}"
-        calls += ["run.errors()", f'run.replay("{plain(snapshot.steps[node].node.name, 60)}"{index})']
+    name = "" if failure is None else plain(snapshot.steps[node].node.name, 60)
+    calls = ["run.errors()"] if failure is not None else []
     if snapshot.status is State.SUCCESS:
-        return ["run.result()", "run.steps()", *calls[:1]]
-    if snapshot.status is State.FAILURE and snapshot.graph.name.isidentifier():
-        calls.append(f'{plain(snapshot.graph.name, 60)}.resume(run, rerun="failed")')
-    elif snapshot.status.is_terminal:
-        calls.append("run.resume()")
+        return ["run.result()", "run.steps()", *calls]
+    if failure is not None and snapshot.steps[node].node.is_map:
+        calls.append(f'run.value("{name}", partial=True)')
+    elif failure is not None:
+        calls.append(f'run.logs("{name}")')
     return calls
