@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
-from executions import Executions
+from executions import Executions, wait_until
 
 import celeryflow as cf
 from celeryflow.runtime.session import current
@@ -36,8 +35,7 @@ class Runtime:
     def _is_mine(self, process: psutil.Process) -> bool:
         with suppress(psutil.Error):
             return (
-                process.environ().get("XDG_STATE_HOME") == str(self.state)
-                and process.status() != psutil.STATUS_ZOMBIE
+                process.environ().get("XDG_STATE_HOME") == str(self.state) and process.status() != psutil.STATUS_ZOMBIE
             )
         return False
 
@@ -55,15 +53,6 @@ class Notebook:
         return self.namespace[name]
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:
-    """What `condition` gives, once that is true."""
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s"
-        time.sleep(0.01)
-    return found
-
-
 def failure_of(run: cf.Run[Any]) -> cf.StepFailedError:
     """What `result` raises of a run that failed."""
     with pytest.raises(cf.StepFailedError) as caught:
@@ -79,7 +68,7 @@ def assert_all_workers_are_free(folder: Path) -> None:
         places[i].touch()
         wait_until(lambda: all(place.exists() for place in places))
 
-    cf.map(meet, range(WORKERS)).result(timeout_s=20)
+    cf.map(meet, range(WORKERS)).result(timeout_s=5)
 
 
 def stored_keys() -> set[bytes]:

@@ -187,7 +187,18 @@ def leaked() -> Any:
         lambda ref: load.options(after=[ref])(1),
         lambda ref: (load(1), ref),
     ],
-    ids=["argument", "nested", "keyword", "item", "map", "item of a map", "nested in a map", "unmapped", "after", "returned"],
+    ids=[
+        "argument",
+        "nested",
+        "keyword",
+        "item",
+        "map",
+        "item of a map",
+        "nested in a map",
+        "unmapped",
+        "after",
+        "returned",
+    ],
 )
 def test_ref_of_another_workflow_is_refused(use: Callable[[Any], Any]) -> None:
     ref = leaked()
@@ -210,7 +221,9 @@ class Box:
         self.content = content
 
 
-@pytest.mark.parametrize("hide", [lambda ref: {ref}, lambda ref: np.array([ref, None], dtype=object), Box], ids=["set", "array", "object"])
+@pytest.mark.parametrize(
+    "hide", [lambda ref: {ref}, lambda ref: np.array([ref, None], dtype=object), Box], ids=["set", "array", "object"]
+)
 def test_ref_hidden_where_it_is_not_looked_for_is_refused(hide: Callable[[Any], Any]) -> None:
     with pytest.raises((cf.RefError, cf.SerializationError), match="load"):
         cf.workflow(lambda: load(hide(load()))).run()

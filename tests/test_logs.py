@@ -149,7 +149,10 @@ def test_output_that_is_no_text_does_not_break_the_log() -> None:
     assert run.logs()["text"].tolist()[-1] == "after"
 
 
-@pytest.mark.parametrize("die", [lambda: os._exit(3), lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: ctypes.string_at(0)])
+DEATHS = [lambda: os._exit(3), lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: ctypes.string_at(0)]
+
+
+@pytest.mark.parametrize("die", DEATHS, ids=["exit", "kill", "segfault"])
 def test_output_before_a_crash_is_in_the_log(die: Any) -> None:
     def talk() -> None:
         print("last words")

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import wait_until
-from executions import Executions
+from executions import Executions, wait_until
 
 import celeryflow as cf
 
@@ -59,7 +58,14 @@ def run(body: Any) -> Any:
 
 @pytest.mark.parametrize(
     "values",
-    [[1, 2, 3], (1, 2, 3), range(1, 4), np.array([1, 2, 3]), pd.Series([1, 2, 3], index=list("abc")), pd.Index([1, 2, 3])],
+    [
+        [1, 2, 3],
+        (1, 2, 3),
+        range(1, 4),
+        np.array([1, 2, 3]),
+        pd.Series([1, 2, 3], index=list("abc")),
+        pd.Index([1, 2, 3]),
+    ],
     ids=["list", "tuple", "range", "array", "series", "index"],
 )
 def test_map_goes_over_every_list_like_value(values: Any) -> None:

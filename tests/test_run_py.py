@@ -145,9 +145,7 @@ def index_server(pages: dict[str, bytes], login: str = "") -> Iterator[str]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            is_known = (
-                not login or self.headers["Authorization"] == f"Basic {b64encode(login.encode()).decode()}"
-            )
+            is_known = not login or self.headers["Authorization"] == f"Basic {b64encode(login.encode()).decode()}"
             self.send_response((200 if self.path in pages else 404) if is_known else 401)
             self.end_headers()
             self.wfile.write(pages.get(self.path, b"") if is_known else b"")
@@ -198,9 +196,7 @@ def test_help_shows_the_usage(house: House) -> None:
         (["bench", "chain"], "python -m benchmarks chain"),
     ],
 )
-def test_a_command_is_handed_over_with_its_arguments(
-    furnished: House, arguments: list[str], handed_over: str
-) -> None:
+def test_a_command_is_handed_over_with_its_arguments(furnished: House, arguments: list[str], handed_over: str) -> None:
     done = furnished.run(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == f"{handed_over}\n"
@@ -227,14 +223,9 @@ def test_an_old_python_can_read_the_script() -> None:
 
 
 def test_an_old_python_is_told_what_is_needed(house: House) -> None:
-    pretend = (
-        "import runpy, sys; sys.version_info = (3, 6, 15); runpy.run_path(sys.argv[1], run_name='__main__')"
-    )
+    pretend = "import runpy, sys; sys.version_info = (3, 6, 15); runpy.run_path(sys.argv[1], run_name='__main__')"
     done = subprocess.run(
-        [sys.executable, "-c", pretend, str(house.root / "run.py")],
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", pretend, str(house.root / "run.py")], capture_output=True, text=True, check=False
     )
     assert_one_line(done, "needs Python 3.11 or newer")
 
@@ -321,9 +312,7 @@ def test_two_first_calls_at_once_make_one_environment(furnished: House) -> None:
 
 # --- pip's settings ------------------------------------------------------------------------
 
-PIP_CONF = (
-    "[global]\nindex-url = http://main/simple\nextra-index-url =\n    http://b/simple\n    http://c/simple\n"
-)
+PIP_CONF = "[global]\nindex-url = http://main/simple\nextra-index-url =\n    http://b/simple\n    http://c/simple\n"
 
 
 @pytest.mark.parametrize("place", [".pip/pip.conf", ".config/pip/pip.conf", "own.conf"])
@@ -368,9 +357,7 @@ def test_a_file_s_install_section_is_stronger_than_its_global_one(furnished: Hou
 def test_uv_s_variables_are_stronger_than_pip_s(furnished: House, variable: str) -> None:
     furnished.run("demo", PIP_INDEX_URL="http://pip/simple", **{variable: "http://uv/simple"})
     env = furnished.uv_env()
-    assert [value for name, value in env.items() if name.startswith("UV_") and "http" in value] == [
-        "http://uv/simple"
-    ]
+    assert [value for name, value in env.items() if name.startswith("UV_") and "http" in value] == ["http://uv/simple"]
 
 
 def test_without_settings_uv_is_told_none(furnished: House) -> None:
@@ -427,9 +414,7 @@ def test_uv_comes_from_a_file_index(house: House, tmp_path: Path, wheel: bytes) 
         (tmp_path / "files" / name).write_bytes(wheel)
     page = "".join(f'<a href="../../files/{name}#sha256=0">{name}</a>\n' for name in names)
     (tmp_path / "simple" / "uv" / "index.html").write_text(page)
-    done = house.run(
-        "demo", PIP_EXTRA_INDEX_URL=f"file://{tmp_path}/simple", PIP_INDEX_URL=f"file://{tmp_path}/no"
-    )
+    done = house.run("demo", PIP_EXTRA_INDEX_URL=f"file://{tmp_path}/simple", PIP_INDEX_URL=f"file://{tmp_path}/no")
     assert (done.stdout, done.stderr) == ("celeryflow demo\n", "")
 
 
