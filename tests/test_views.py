@@ -137,7 +137,7 @@ def named(name: str) -> Snapshot:
         events(
             (0.0, "claimed", 0, {"worker": name}),
             (1.0, "lost", 0, {"error": name, "worker": name}),
-            (2.0, "failure", 0, {"kind": "exception", "error": name, "worker": name}),
+            (2.0, "failure", 2, {"kind": "exception", "error": name, "worker": name}),
             (2.0, "ended", -1, {"status": "failure", "error": name}),
         )
     )
@@ -365,14 +365,14 @@ def test_merged_boxes_sum_up_their_steps() -> None:
 @pytest.fixture
 def no_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a system's dot nor one in WebAssembly."""
-    layout.lay_out.cache_clear()
-    monkeypatch.setattr(layout, "_ask_dot", lambda source: None)
+    layout._lay_out.cache_clear()
+    monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.setattr(layout, "_ask_wasi", lambda source: None)
 
 
 def fake_dot(folder: Path, script: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put a program of the name ``dot`` first on the PATH."""
-    layout.lay_out.cache_clear()
+    layout._lay_out.cache_clear()
     program = folder / "dot"
     program.write_text(f"#!/bin/sh\n{script}\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
@@ -388,7 +388,7 @@ def one_step() -> Graph:
 
 @with_engine
 def test_a_picture_is_drawn_and_says_what_drew_it() -> None:
-    layout.lay_out.cache_clear()
+    layout._lay_out.cache_clear()
     picture = svg.draw(flights(), running())
     assert picture.svg is not None
     assert picture.engine == ("dot" if shutil.which("dot") else "wasi")
@@ -400,7 +400,7 @@ def test_a_picture_is_drawn_and_says_what_drew_it() -> None:
 
 @pytest.mark.skipif(not find_spec("wasmtime"), reason="no wasmtime here")
 def test_webassembly_draws_where_the_system_has_no_dot(monkeypatch: pytest.MonkeyPatch) -> None:
-    layout.lay_out.cache_clear()
+    layout._lay_out.cache_clear()
     monkeypatch.setenv("PATH", "/nowhere")
     assert svg.draw(flights(), running()).engine == "wasi"
 
@@ -431,16 +431,17 @@ def test_a_dot_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_same_picture_is_laid_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
-    layout.lay_out.cache_clear()
+    layout._lay_out.cache_clear()
 
     def ask(source: str) -> bytes:
         asked.append(source)
         return ANSWER.encode()
 
-    monkeypatch.setattr(layout, "_ask_dot", ask)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr(layout, "_ask_wasi", ask)
     for _ in range(3):
         svg.draw(one_step())
-    layout.lay_out.cache_clear()
+    layout._lay_out.cache_clear()
     assert len(asked) == 1
 
 
@@ -452,7 +453,7 @@ def test_without_an_engine_the_outline_is_left_and_says_what_to_install() -> Non
     assert "validate × 336  185 / 336 · 1 ✕  ← clean" in picture.text  # noqa: RUF001
     assert "<pre>" in picture._repr_mimebundle_()["text/html"]
     assert "<pre>" in html(running())
-    layout.lay_out.cache_clear()
+    layout._lay_out.cache_clear()
 
 
 def test_a_picture_is_saved_by_its_ending(tmp_path: Path) -> None:

@@ -44,28 +44,30 @@ class Layout:
     arrows: dict[int, tuple[tuple[float, float], ...]]
 
 
-@lru_cache(maxsize=32)
 def lay_out(source: str) -> Layout | None:
     """Places for the boxes of a bare DOT source; None where there is no engine or it failed.
 
-    The same source is laid out once: a run's picture only changes its colours.
+    The same source is laid out once by an engine: a run's picture only changes its colours.
     """
+    return _lay_out(source, shutil.which("dot"))
+
+
+@lru_cache(maxsize=32)
+def _lay_out(source: str, program: str | None) -> Layout | None:
     try:
-        for engine, ask in (("dot", _ask_dot), ("wasi", _ask_wasi)):
-            answer = ask(source)
-            if answer is not None:
-                return _parse(engine, json.loads(answer))
+        answer = None if program is None else _ask_dot(source, program)
+        if answer is not None:
+            return _parse("dot", json.loads(answer))
+        answer = _ask_wasi(source)
+        return None if answer is None else _parse("wasi", json.loads(answer))
     except subprocess.TimeoutExpired:
         # The other engine would take as long, and cannot be stopped.
         _log.warning("no picture: dot took over %s s", TIMEOUT_S)
     return None
 
 
-def _ask_dot(source: str) -> bytes | None:
+def _ask_dot(source: str, program: str) -> bytes | None:
     """The system's ``dot``, without a shell."""
-    program = shutil.which("dot")
-    if program is None:
-        return None
     try:
         done = subprocess.run(
             [program, "-Tjson0"], input=source.encode(), capture_output=True, timeout=TIMEOUT_S, check=True
