@@ -32,9 +32,7 @@ from pathlib import Path
 
 # The grammar of this file stays that of Python 3.6, so that an old Python gets as far as these lines.
 if sys.version_info < (3, 11):
-    sys.exit(
-        f"run.py: celeryflow needs Python 3.11 or newer; {sys.executable} is {platform.python_version()}."
-    )
+    sys.exit(f"run.py: celeryflow needs Python 3.11 or newer; {sys.executable} is {platform.python_version()}.")
 if os.name != "posix":
     sys.exit("run.py: celeryflow runs on Linux, macOS and WSL2, not on Windows itself.")
 
@@ -60,18 +58,12 @@ UV_WHEELS = {
     "uv-0.13.8-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl": (
         "e18a57b8b352eb7c8feb317b9f6f533c8f0ad9673fd6cf34bbe3cf1a9f6a8984"
     ),
-    "uv-0.13.8-py3-none-musllinux_1_1_x86_64.whl": (
-        "29451c60f5e8b07403e0a175d5229efc36b0289b34143ff4aaa499a5dd52553a"
-    ),
+    "uv-0.13.8-py3-none-musllinux_1_1_x86_64.whl": ("29451c60f5e8b07403e0a175d5229efc36b0289b34143ff4aaa499a5dd52553a"),
     "uv-0.13.8-py3-none-manylinux_2_17_aarch64.manylinux2014_aarch64.musllinux_1_1_aarch64.whl": (
         "0b3e8b1a4f5e405e31e2ff33de8af4744831e9f7338539671efbd8c3c94e791d"
     ),
-    "uv-0.13.8-py3-none-macosx_10_12_x86_64.whl": (
-        "b7124ca1956ec2e476a1003ea5715a15f0266afaec37f4dc9c6972ba8183e6d1"
-    ),
-    "uv-0.13.8-py3-none-macosx_11_0_arm64.whl": (
-        "62b6943c7fd64fac6854f780bea6e0359e5a5bc3241f83ee357bb38276afac49"
-    ),
+    "uv-0.13.8-py3-none-macosx_10_12_x86_64.whl": ("b7124ca1956ec2e476a1003ea5715a15f0266afaec37f4dc9c6972ba8183e6d1"),
+    "uv-0.13.8-py3-none-macosx_11_0_arm64.whl": ("62b6943c7fd64fac6854f780bea6e0359e5a5bc3241f83ee357bb38276afac49"),
 }
 
 

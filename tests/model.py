@@ -41,7 +41,22 @@ def units_of(ranges: Sequence[Range]) -> list[Unit]:
 class Run:
     """One run: what is known of its nodes, and where each unit is.
 
-    A unit is claimed, delayed or committed as these say; else it is ready or waits, as its inputs say.
+    A unit that is neither `claimed` nor `delayed` nor `committed` is ready or waits, as its inputs say.
+
+    Attributes
+    ----------
+    codes : sequence of str
+        The code of each node; what ran with one says how long the others with it take.
+    lengths, ends : dict
+        Number of items of each map where known, and the state of each node that has ended.
+    delayed : dict of Unit to bool
+        Units that are tried again later, and whether that time has come.
+    committed, records : dict
+        The outcome of each unit, and what was stored for it, under which item.
+    begun : set of int
+        Nodes of which something was claimed.
+    measured, one_by_one : set of str
+        Codes that were seen to be quick, and those whose units are claimed one at a time since a worker died.
     """
 
     name: str

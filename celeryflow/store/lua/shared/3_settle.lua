@@ -29,11 +29,11 @@ local function settle_map(run, node)
   settle(run, node, byte)
 end
 
--- An empty map ends when it waits for nothing and the maps that it goes over have ended.
+-- An empty map succeeds when it waits for nothing and the maps that it goes over have succeeded.
 local function settle_if_empty(run, node)
   if length_of(run, node) ~= 0 or missing(run, node) > 0 then return end
   for _, source in ipairs(plan_of(run, node)[SOURCES]) do
-    if not TERMINAL[get_state(run, source)] then return end
+    if get_state(run, source) ~= 's' then return end
   end
   settle_map(run, node)
 end
