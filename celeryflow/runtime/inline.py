@@ -59,10 +59,6 @@ class Memory:
         """As of the store."""
         return self.marks.get(node, [-1] * (start + count))[start : start + count]
 
-    def length(self, run: str, node: int) -> int | None:
-        """As of the store."""
-        return self.lengths.get(node)
-
 
 class Echo(Capture):
     """Output goes where it always goes; logs of a step are kept as well."""

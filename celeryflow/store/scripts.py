@@ -236,11 +236,6 @@ class Store:
         packed = self.client.getrange(self.keys.at(run, node), 4 * start, 4 * (start + count) - 1)
         return [mark - 1 for mark in struct.unpack(f"<{count}I", packed.ljust(4 * count, b"\0"))]
 
-    def length(self, run: str, node: int) -> int | None:
-        """Number of items of a map, once known."""
-        value = self.client.hget(self.keys.run(run, "map"), f"{node}:n")
-        return None if value is None else int(value)
-
     def introduce_worker(self, worker: str, facts: dict[str, str]) -> None:
         """Say what a worker is; kept for a day."""
         self.client.hset(self.keys.worker(worker), mapping=facts)
