@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from celeryflow.errors import RefAttributeError, RefError
-
-if TYPE_CHECKING:
-    from celeryflow.graph.trace import Tracer
 
 NOT_YET = "it is not there yet while the workflow is traced"
 
@@ -45,7 +42,7 @@ class Ref:
 
     __slots__ = ("_node", "_outputs", "_path", "_step", "_tracer")
 
-    def __init__(self, tracer: Tracer, node: int, step: str, outputs: int = 1, path: Path = ()) -> None:
+    def __init__(self, tracer: Any, node: int, step: str, outputs: int = 1, path: Path = ()) -> None:
         self._tracer, self._node, self._step, self._outputs, self._path = tracer, node, step, outputs, path
 
     def __getitem__(self, key: Any) -> Ref:
