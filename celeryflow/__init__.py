@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from celeryflow.graph.model import Graph as Graph
     from celeryflow.graph.refs import unmapped as unmapped
     from celeryflow.graph.trace import phase as phase
-    from celeryflow.run import Run as Run
-    from celeryflow.run import attach as attach
-    from celeryflow.run import history as history
+    from celeryflow.run.history import history as history
+    from celeryflow.run.run import Run as Run
+    from celeryflow.run.start import attach as attach
     from celeryflow.runtime.session import connect as connect
     from celeryflow.runtime.session import shutdown as shutdown
     from celeryflow.values.gathered import Gathered as Gathered
@@ -34,13 +34,13 @@ _PUBLIC = {
     "Current": "engine.context:Current",
     "Gathered": "values.gathered:Gathered",
     "Graph": "graph.model:Graph",
-    "Run": "run:Run",
+    "Run": "run.run:Run",
     "Step": "workflow:Step",
     "Workflow": "workflow:Workflow",
-    "attach": "run:attach",
+    "attach": "run.start:attach",
     "connect": "runtime.session:connect",
     "current": "engine.context:current",
-    "history": "run:history",
+    "history": "run.history:history",
     "map": "workflow:map_items",
     "phase": "graph.trace:phase",
     "shutdown": "runtime.session:shutdown",

@@ -15,7 +15,8 @@ from celeryflow.errors import ArgumentError, InvalidOptionError, NotInWorkflowEr
 from celeryflow.graph import checks, trace
 from celeryflow.graph.model import Graph, OnError, StepSpec
 from celeryflow.graph.refs import Ref, Unmapped
-from celeryflow.run import Run, run_inline, submit
+from celeryflow.run.run import Run
+from celeryflow.run.start import run_inline, submit
 
 if TYPE_CHECKING:
     from celeryflow.view.svg import Picture

@@ -161,8 +161,8 @@ def test_client_of_another_celeryflow_is_refused_naming_both(kernel: Any) -> Non
 def test_client_of_another_python_is_refused_naming_both(kernel: Any) -> None:
     message, runs = kernel(
         submitting(
-            "import celeryflow.run; "
-            "celeryflow.run.PYTHON = celeryflow.values.manifest.PYTHON = celeryflow.values.vault.PYTHON = '3.99'"
+            "import celeryflow.run.start; "
+            "celeryflow.run.start.PYTHON = celeryflow.values.manifest.PYTHON = celeryflow.values.vault.PYTHON = '3.99'"
         )
     )
 

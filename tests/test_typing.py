@@ -103,7 +103,7 @@ def test_results_and_elements_of_maps_have_their_types(folder: Path) -> None:
     report = mypy(SNIPPET, folder)
     types = re.findall(r'Revealed type is "(.*)"', report)
 
-    assert [re.sub(r"\b(builtins|celeryflow\.run)\.", "", found) for found in types] == EXPECTED
+    assert [re.sub(r"\b(builtins|celeryflow\.run\.run)\.", "", found) for found in types] == EXPECTED
     assert "error:" not in report
 
 

@@ -158,7 +158,7 @@ def _here() -> dict[str, Any]:
 def ps(as_json: bool, is_all: bool, **place: Any) -> None:
     """What runs: server, workers and runs."""
     with _deployment(place) as session:
-        from celeryflow.run import history_rows
+        from celeryflow.run.history import history_rows
 
         rows = [row for row in history_rows() if is_all or row["status"] in {"pending", "running"}]
         found = {**_processes(session), "runs": rows}
@@ -195,7 +195,7 @@ def _processes(session: Session) -> dict[str, Any]:
 def status(run: str, as_json: bool, **place: Any) -> int:
     """How RUN stands. Exit code 1 if it failed."""
     with _deployment(place):
-        from celeryflow.run import attach
+        from celeryflow.run.start import attach
         from celeryflow.view.text import text
 
         found = attach(run)
@@ -219,7 +219,7 @@ def _code_of_run(snapshot: Snapshot) -> int:
 def events(run: str, as_json: bool, follow: bool, **place: Any) -> int:
     """Every change of RUN's state, in order."""
     with _deployment(place) as session:
-        from celeryflow.run import attach
+        from celeryflow.run.start import attach
         from celeryflow.runtime.snapshot.fold import Snapshot
 
         graph = attach(run).graph
@@ -253,7 +253,7 @@ def _pages(session: Session, run: str, snapshot: Snapshot, follow: bool) -> Iter
 def logs(run: str, as_json: bool, step: str | None, **place: Any) -> None:
     """What the steps of RUN printed and logged."""
     with _deployment(place) as session:
-        from celeryflow.run import attach
+        from celeryflow.run.start import attach
         from celeryflow.store.events import read_logs
 
         found = attach(run)
@@ -272,7 +272,7 @@ def logs(run: str, as_json: bool, step: str | None, **place: Any) -> None:
 def cancel(run: str, reason: str, **place: Any) -> None:
     """End RUN; what it is doing is stopped."""
     with _deployment(place):
-        from celeryflow.run import attach
+        from celeryflow.run.start import attach
 
         found = attach(run)
         if found.snapshot().status.is_terminal:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from celeryflow.graph.model import Event, Graph, LogLine
-    from celeryflow.run import Run
+    from celeryflow.run.run import Run
     from celeryflow.runtime.snapshot.fold import Snapshot
     from celeryflow.runtime.snapshot.record import StepRecord
 

@@ -1,0 +1,118 @@
+"""What the steps of a run gave: values, failures, and the keys of items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from celeryflow.engine.read import Outcome, exception_of, is_omitted, step_failed
+from celeryflow.errors import StepFailedError
+from celeryflow.graph.model import Failure, Node, OnError
+from celeryflow.graph.refs import fill
+from celeryflow.runtime.sources import Source
+from celeryflow.values import codec
+from celeryflow.values.gathered import Gathered
+from celeryflow.values.manifest import Feed, feed_of
+from celeryflow.values.vault import FAILURE, OMITTED, VALUE
+
+KEY_CHARS = 80
+
+
+class Outputs:
+    """Reads what a run has stored. The length of a map is given by the caller, whose Snapshot knows it."""
+
+    def __init__(self, source: Source) -> None:
+        self._source, self._reader = source, source.reader
+
+    def result(self) -> Any:
+        """What the workflow's body returned."""
+        ((template,),) = (codec.unpack(self._source.vault.fetch(self._source.result)),)
+        return fill(template, self._fill)
+
+    def _fill(self, hole: Any) -> Any:
+        value = self.value(self._source.graph.nodes[hole.node])
+        for key in hole.path:
+            value = value[key]
+        return value
+
+    def value(self, node: Node) -> Any:
+        """The result of a step or whole map that succeeded."""
+        feed = self._feed(node)
+        if node.is_map:
+            return self._reader.whole(feed, self._reader.size(feed))
+        return self._reader.pass_on(feed, self._reader.outcome(node.index))
+
+    def gathered(self, node: Node, length: int) -> Gathered[Any]:
+        """What there is of a map, and why the rest is missing."""
+        feed = self._feed(node)
+        keys = (self._reader.keys(feed.origin) if length else None) or range(length)
+        values, missing = {}, {}
+        for key, outcome in zip(keys, self._reader.outcomes(node.index, 0, length), strict=True):
+            if outcome.kind == VALUE or (outcome.kind == FAILURE and feed.on_error is OnError.RETURN):
+                values[key] = self._reader.pass_on(feed, outcome)
+            else:
+                missing[key] = _reason(outcome, is_omitted(feed, outcome))
+        return Gathered(values, missing)
+
+    def keys(self, node: Node, length: int) -> Sequence[str] | None:
+        """Short text of what each item was mapped from, or its key."""
+        if not node.is_map or not length:
+            return None
+        origin = self._feed(node).origin
+        keys = self._reader.keys(origin)
+        keys = self._reader.mapped_values(origin) if keys is None else keys
+        return None if keys is None else [short(key) for key in keys]
+
+    def failure(self, node: Node, index: int) -> Failure:
+        """Why a step or item failed; for a map, why its length could not be read where the item itself did not fail."""
+        found = self._reader.outcome(node.index, index)
+        if found.kind != FAILURE and node.is_map:
+            found = self._reader.outcome(node.index, -1)
+        return found.value if found.kind == FAILURE else Failure(kind="exception", error="unknown", message=found.kind)
+
+    def step_error(self, node: Node, index: int | None = None) -> StepFailedError:
+        """The error to raise for a step, or an item of a map, that failed."""
+        failure = self.failure(node, index or 0)
+        item = index if node.is_map and (index or 0) >= 0 else None
+        return _caused(step_failed(failure, node.name, item), failure, node)
+
+    def map_error(self, node: Node, length: int) -> StepFailedError:
+        """The error to raise for a map that failed: how many items did, and the first few."""
+        outcomes = self._reader.outcomes(node.index, 0, length) if length else []
+        failed = [(i, outcome.value) for i, outcome in enumerate(outcomes) if outcome.kind == FAILURE]
+        if not failed:
+            return self.step_error(node, -1)
+        few = ", ".join(f"item {i} ({f.error}: {f.message[:100]})" for i, f in failed[:3])
+        index, first = failed[0]
+        error = StepFailedError(
+            f"{len(failed)} of {length} items of step {node.name!r} failed: {few}"
+            f"{', …' if len(failed) > 3 else ''}. run.value({node.name!r}, partial=True) gives the others.",
+            node.name, index, first.kind, first.traceback,
+        )  # fmt: skip
+        return _caused(error, first, node)
+
+    def _feed(self, node: Node) -> Feed:
+        return feed_of(self._source.graph, node.index)
+
+
+def short(value: Any) -> str:
+    """A string, or a value's repr, in at most 80 characters."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except Exception as error:  # noqa: BLE001 - a user's __repr__
+        text = f"<{type(value).__name__}: {type(error).__name__} in repr>"
+    return text if len(text) <= KEY_CHARS else f"{text[: KEY_CHARS - 1]}…"
+
+
+def _caused(error: StepFailedError, failure: Failure, node: Node) -> StepFailedError:
+    if failure.exception:
+        error.__cause__ = exception_of(failure, node.name)
+    return error
+
+
+def _reason(outcome: Outcome, is_left_out: bool) -> str:
+    if outcome.kind == FAILURE:
+        return f"{outcome.value.error}: {outcome.value.message}"[:500]
+    return {OMITTED: f"left out: {outcome.value}", "upstream": f"its input failed: {outcome.value}"}.get(
+        outcome.kind, "not there yet"
+    )

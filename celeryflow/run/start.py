@@ -1,0 +1,66 @@
+"""Where Runs come from: a traced workflow, on the workers or here, and the id of one that was started before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celeryflow.errors import UnknownRunError, VersionMismatchError, did_you_mean
+from celeryflow.graph import checks
+from celeryflow.graph.trace import Traced
+from celeryflow.run.run import Run
+from celeryflow.runtime import session as sessions
+from celeryflow.runtime.inline import Inline
+from celeryflow.runtime.sources import InlineSource, StoredSource
+from celeryflow.values.manifest import open_manifest, seal_run
+from celeryflow.values.vault import PYTHON
+from celeryflow.version import __version__
+
+
+def submit(traced: Traced, run_id: str) -> Run[Any]:
+    """Start a traced workflow on the workers."""
+    session = sessions.current()
+    link = session.link
+    _check_versions(link.store.live_workers())
+    sealed = seal_run(traced, run_id, link.vault, __version__, link.settings.pool)
+    link.store.put_code(sealed.code, link.settings.retention_s)
+    link.store.stage(run_id, sealed)
+    link.store.submit(run_id, sealed, {"owner": session.owner})
+    return Run(run_id, StoredSource(session, run_id, sealed.graph, sealed.result))
+
+
+def _check_versions(workers: dict[str, dict[str, str]]) -> None:
+    if workers and not any((w["version"], w["python"]) == (__version__, PYTHON) for w in workers.values()):
+        found = ", ".join(sorted({f"{w['version']} on Python {w['python']}" for w in workers.values()}))
+        raise VersionMismatchError(
+            f"the workers run celeryflow {found}; this notebook has {__version__} on Python {PYTHON}. "
+            "Use the same on both sides."
+        )
+
+
+def run_inline(traced: Traced, run_id: str) -> Run[Any]:
+    """Run a traced workflow here."""
+    inline = Inline(traced, run_id, __version__)
+    inline.run()
+    run: Run[Any] = Run(run_id, InlineSource(inline))
+    run.snapshot()
+    return run
+
+
+def attach(run_id: str) -> Run[Any]:
+    """The run with that id, whoever started it.
+
+    Raises
+    ------
+    UnknownRunError
+        If the server knows no such run.
+    InvalidNameError
+        If it cannot be an id.
+    """
+    checks.check_name(run_id, "a run's id")
+    session = sessions.current()
+    record = session.link.store.meta(run_id).get("manifest")
+    if record is None:
+        hint = did_you_mean(run_id, session.link.store.run_ids(), "runs")
+        raise UnknownRunError(f"no run {run_id!r} on this server.{hint}")
+    manifest = open_manifest(record, run_id, session.link.vault)
+    return Run(run_id, StoredSource(session, run_id, manifest.graph, manifest.result))
