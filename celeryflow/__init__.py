@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 from celeryflow.version import __version__
 
 if TYPE_CHECKING:
+    from celeryflow.control import branch as branch
+    from celeryflow.control import gather as gather
+    from celeryflow.control import loop as loop
     from celeryflow.engine.context import Current as Current
     from celeryflow.engine.context import current as current
     from celeryflow.errors import *  # noqa: F403
+    from celeryflow.graph.control import LoopResult as LoopResult
     from celeryflow.graph.model import Graph as Graph
     from celeryflow.graph.refs import unmapped as unmapped
     from celeryflow.graph.trace import phase as phase
@@ -37,10 +41,14 @@ _PUBLIC = {
     "Run": "run.run:Run",
     "Step": "workflow:Step",
     "Workflow": "workflow:Workflow",
+    "LoopResult": "graph.control:LoopResult",
     "attach": "run.start:attach",
+    "branch": "control:branch",
     "connect": "runtime.session:connect",
     "current": "engine.context:current",
+    "gather": "control:gather",
     "history": "run.history:history",
+    "loop": "control:loop",
     "map": "workflow:map_items",
     "phase": "graph.trace:phase",
     "shutdown": "runtime.session:shutdown",

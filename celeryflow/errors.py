@@ -48,7 +48,9 @@ class LengthMismatchError(WorkflowError):
 
 
 class RefError(CeleryflowError, TypeError):
-    """A Ref, which stands for a value still to come, was used as the value itself."""
+    """A Ref, which stands for a value still to come, was used as the value itself; `node` is its node's index."""
+
+    node = -1
 
 
 class RefAttributeError(RefError, AttributeError):
@@ -129,6 +131,14 @@ class RunTimeoutError(RunError, TimeoutError):
 
 class RunLostError(RunError):
     """The server no longer knows the run."""
+
+
+class NoBranchMatchedError(CeleryflowError, ValueError):
+    """No predicate of a branch held, and it has no `otherwise`."""
+
+
+class TooFewResultsError(CeleryflowError, ValueError):
+    """A gather got fewer results than its `min_results`; the message lists what is missing and why."""
 
 
 class StepTimeoutError(CeleryflowError, TimeoutError):

@@ -13,7 +13,7 @@ import msgspec
 
 from celeryflow.errors import ArgumentError, InvalidOptionError, NotInWorkflowError, WorkflowError
 from celeryflow.graph import checks, trace
-from celeryflow.graph.model import Graph, OnError, StepSpec
+from celeryflow.graph.model import Graph, OnError, Role, StepSpec
 from celeryflow.graph.refs import Ref, Unmapped
 from celeryflow.run.run import Run
 from celeryflow.run.start import run_inline, submit
@@ -108,6 +108,25 @@ class Step(Generic[P, R]):
         callee = _with_options(self.callee, options)
         return Step(callee, name or self._name, (*self._after, *after))
 
+    def bind(self, **arguments: Any) -> Step[..., R]:
+        """The step with some of its arguments given.
+
+        Raises
+        ------
+        ArgumentError
+            If it has no such argument.
+        """
+        if self._signature is not None:
+            try:
+                self._signature.bind_partial(**arguments)
+            except TypeError as error:
+                raise ArgumentError(
+                    f"step {self.spec.label!r}: {error}. It is {self.spec.label}{self._signature}."
+                ) from None
+        return Step(
+            replace(self.callee, function=functools.partial(self.callee.function, **arguments)), self._name, self._after
+        )
+
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._signature is None:
             return
@@ -182,8 +201,32 @@ class Workflow(Generic[P, R]):
         return f"<Workflow {self.name}>"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run here as plain Python; in another workflow's body, add the steps to it."""
-        return self.function(*args, **kwargs)
+        """Run here as plain Python; in another workflow's body, add the steps to it.
+
+        There, a body that needs the value of a Ref (to decide, to count, to go over it) becomes one node, whose body is
+        traced when that value is there.
+        """
+        tracer = trace.current()
+        if tracer is None:
+            return self.function(*args, **kwargs)
+        self._check(args, kwargs)
+        with tracer.attempt([args, kwargs]) as needs_values:
+            found = self.function(*args, **kwargs)
+        if needs_values:
+            return tracer.expand(self._callee(), args, kwargs)  # type: ignore[return-value]
+        return found
+
+    def map(self, *args: Any, on_error: str = "raise", **kwargs: Any) -> list[R]:
+        """Run the workflow for each item, each going its own way; arguments as of ``Step.map``."""
+        self._check(args, kwargs)
+        how, tracer = _on_error(self.name, on_error), trace.current()
+        if tracer is None:
+            return _map_here(self.function, self.name, args, kwargs)  # type: ignore[no-any-return]
+        names = list(inspect.signature(self.function).parameters)
+        return tracer.map(self._callee(), args, kwargs, how, None, names, role=Role.EXPAND)  # type: ignore[return-value]
+
+    def _callee(self) -> trace.Callee:
+        return trace.Callee(function=self.function, spec=StepSpec(name=checks.slug(self.name), label=self.name))
 
     def run(self, *args: Any, check: bool = False, inline: bool = False, **kwargs: Any) -> Run[R]:
         """Run on the workers and wait for the end.
@@ -228,15 +271,18 @@ class Workflow(Generic[P, R]):
 
     def trace(self, *args: Any, **kwargs: Any) -> trace.Traced:
         """The traced body: graph, calls and result."""
+        self._check(args, kwargs)
+        if trace.current() is not None:
+            raise NotInWorkflowError(f"workflow {self.name!r} is run inside another one's body. Call it there instead.")
+        return trace.trace(self.name, lambda: self.function(*args, **kwargs), self.fail_fast, self.timeout_s)
+
+    def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
             inspect.signature(self.function).bind(*args, **kwargs)
         except TypeError as error:
             raise ArgumentError(
                 f"workflow {self.name!r}: {error}. It is {self.name}{inspect.signature(self.function)}."
             ) from None
-        if trace.current() is not None:
-            raise NotInWorkflowError(f"workflow {self.name!r} is run inside another one's body. Call it there instead.")
-        return trace.trace(self.name, lambda: self.function(*args, **kwargs), self.fail_fast, self.timeout_s)
 
     def _run_id(self) -> str:
         return new_run_id(self.name)

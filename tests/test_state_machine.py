@@ -74,21 +74,7 @@ def await_answer(connection: redis.Redis) -> None:
 
 def seal(graph: Graph, codes: list[str]) -> Sealed:
     """A run's wiring as for workers; what they would open are a few bytes."""
-    users = manifest._users(graph)
-    return Sealed(
-        graph=graph,
-        result=None,  # type: ignore[arg-type]
-        manifest=b"manifest",
-        code={},
-        digests=codes,
-        specs=[b"spec %d" % node.index for node in graph.nodes],
-        plans=[
-            manifest._plan(graph, n, code, users.get(n.index, [])) for n, code in zip(graph.nodes, codes, strict=True)
-        ],
-        dependents={node: struct.pack(f"<{len(found)}I", *found) for node, found in users.items()},
-        missing=struct.pack(f">{len(graph.nodes)}I", *(manifest._missing(node) for node in graph.nodes)),
-        lengths={f"{n.index}:n": n.length for n in graph.nodes if n.length is not None},
-    )
+    return manifest.wire(graph.nodes, codes, [b"spec %d" % node.index for node in graph.nodes], set())
 
 
 # --- random workflows -----------------------------------------------------------------------------
@@ -208,7 +194,7 @@ class Schedule:
         graph, codes = self.data.draw(graphs())
         sealed = seal(graph, codes)
         self.store.stage(name, sealed)
-        assert self.store.submit(name, sealed, {})
+        assert self.store.submit(name, sealed, {}, graph.fail_fast)
         self.world.runs[name] = Run(name, graph, codes)
         for code in self.draw({*codes}, {*codes}, set()):
             self.client.hset(self.store.keys.run(name, "estimates"), code[:8], 0.001)
@@ -296,9 +282,9 @@ class Schedule:
         self._renew(*DRAINERS)
 
     def _renew(self, *drainers: str) -> list[str]:
-        over = {run.name for run in self.world.runs.values() if run.is_over}
+        over = {f"{run.name}|-1" for run in self.world.runs.values() if run.is_over}
         was_behind = self._is_behind()
-        beat = self.store.renew("w1", "*", 1, drainers, self.world.runs)
+        beat = self.store.renew("w1", "*", 1, drainers, [f"{run}|-1" for run in self.world.runs])
         assert over == {*beat.over} or (was_behind and over > {*beat.over})
         self.world.wait()
         return beat.expired

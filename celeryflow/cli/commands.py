@@ -222,25 +222,27 @@ def events(run: str, as_json: bool, follow: bool, **place: Any) -> int:
         from celeryflow.run.start import attach
         from celeryflow.runtime.snapshot.fold import Snapshot
 
-        graph = attach(run).graph
-        names, snapshot = graph.names(), Snapshot(graph, run)
+        snapshot = Snapshot(attach(run).graph, run)
         for page in _pages(session, run, snapshot, follow):
             if as_json:
+                names = {index: node.name for index, node in snapshot.nodes.items()}
                 _write(*(json.dumps(event.public(run, names)) for event in page))
             else:
-                _say(*(shown.event_line(event, graph) for event in page))
+                _say(*(shown.event_line(event, snapshot) for event in page))
         return _code_of_run(snapshot) if follow else DONE
 
 
 def _pages(session: Session, run: str, snapshot: Snapshot, follow: bool) -> Iterator[Iterable[Event]]:
     """The events, which `snapshot` has seen then; those to come as well if they are to be followed."""
+    from celeryflow.runtime.sources import with_parts
     from celeryflow.store import events as stream
 
-    for page in stream.replay(session.link.store, run):
+    for found in stream.replay(session.link.store, run):
+        page = with_parts(session.link, run, found)
         snapshot.apply_all(page)
         yield page
     while follow and not snapshot.status.is_terminal:
-        page = stream.follow(session.link.store, run, snapshot.last_seq, FOLLOW_S)
+        page = with_parts(session.link, run, stream.follow(session.link.store, run, snapshot.last_seq, FOLLOW_S))
         snapshot.apply_all(page)
         yield page
 
@@ -256,13 +258,13 @@ def logs(run: str, as_json: bool, step: str | None, **place: Any) -> None:
         from celeryflow.run.start import attach
         from celeryflow.store.events import read_logs
 
-        found = attach(run)
-        wanted = None if step is None else found.snapshot().record(step).node.index
+        snapshot = attach(run).snapshot()
+        wanted = None if step is None else snapshot.record(step).node.index
         lines = [line for line in read_logs(session.link.store, run) if wanted in (None, line.node)]
         if as_json:
-            _write(*(json.dumps(shown.log_record(line, found.graph)) for line in lines))
+            _write(*(json.dumps(shown.log_record(line, snapshot)) for line in lines))
         else:
-            _say(*(shown.log_line(line, found.graph) for line in lines))
+            _say(*(shown.log_line(line, snapshot) for line in lines))
 
 
 @cli.command()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from celeryflow.graph.model import Event, Graph, LogLine
+    from celeryflow.graph.model import Event, LogLine
     from celeryflow.run.run import Run
     from celeryflow.runtime.snapshot.fold import Snapshot
     from celeryflow.runtime.snapshot.record import StepRecord
@@ -68,9 +68,9 @@ def _step_record(record: StepRecord, now: float) -> dict[str, Any]:
     }
 
 
-def log_record(line: LogLine, graph: Graph) -> dict[str, Any]:
+def log_record(line: LogLine, snapshot: Snapshot) -> dict[str, Any]:
     """A line of output as ``run.logs()`` has it."""
-    node = graph.nodes[line.node]
+    node = snapshot.nodes[line.node]
     return {
         "at": line.at,
         "step": node.name,
@@ -82,27 +82,27 @@ def log_record(line: LogLine, graph: Graph) -> dict[str, Any]:
     }
 
 
-def event_line(event: Event, graph: Graph) -> str:
+def event_line(event: Event, snapshot: Snapshot) -> str:
     """A change of a run's state, for people."""
     from celeryflow.view.words import plain
 
-    where = _place(graph, event.node, event.start, event.count)
+    where = _place(snapshot, event.node, event.start, event.count)
     return f"{_clock(event.at)}  {event.event:<9}  {plain(f'{where}  {event.status} {event.error}', 500)}"
 
 
-def log_line(line: LogLine, graph: Graph) -> str:
+def log_line(line: LogLine, snapshot: Snapshot) -> str:
     """A line of output, for people."""
     from celeryflow.view.words import plain
 
-    return f"{_clock(line.at)}  {_place(graph, line.node, line.index)}  {plain(line.text, 2000)}"
+    return f"{_clock(line.at)}  {_place(snapshot, line.node, line.index)}  {plain(line.text, 2000)}"
 
 
-def _place(graph: Graph, node: int, start: int, count: int = 1) -> str:
+def _place(snapshot: Snapshot, node: int, start: int, count: int = 1) -> str:
     """``load``, ``clean[3]`` or ``clean[3:7]``; the workflow's name for the run itself."""
     if node < 0:
-        return graph.name
-    name = graph.nodes[node].name
-    if not graph.nodes[node].is_map or start < 0:
+        return snapshot.graph.name
+    name = snapshot.nodes[node].name
+    if not snapshot.nodes[node].is_map or start < 0:
         return name
     return f"{name}[{start}]" if count == 1 else f"{name}[{start}:{start + count}]"
 

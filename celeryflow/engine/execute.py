@@ -12,18 +12,20 @@ from functools import lru_cache
 from typing import Any
 
 from celeryflow.engine import context
+from celeryflow.engine.expand import Added, Blocked, Expander, Passed
 from celeryflow.engine.failures import describe
+from celeryflow.engine.gather import arrival
 from celeryflow.engine.inputs import Inputs
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import Capture
 from celeryflow.engine.read import Outcome, Reader
 from celeryflow.engine.slots import NEVER, Slot
 from celeryflow.errors import CeleryflowError, IntegrityError, StepTimeoutError
-from celeryflow.graph.model import OnError
+from celeryflow.graph.model import OnError, Role
 from celeryflow.store.scripts import Claim, Item, Result, Unit
 from celeryflow.values.functions import unpack_function
 from celeryflow.values.manifest import Call
-from celeryflow.values.vault import CALL, FAILURE, LENGTH, VALUE
+from celeryflow.values.vault import CALL, FAILURE, GATHERED, LENGTH, UPSTREAM, VALUE, Pointer
 
 CHUNK_S = 0.1
 CHUNK_BYTES = 2**20
@@ -31,6 +33,8 @@ BRIEF_CHARS = 500
 
 STORE_ERRORS = (CeleryflowError, OSError)
 """What a result that cannot be stored raises: its pickling, its size, a full disk."""
+
+_BY_STATES = (Role.GATHER, Role.PICK)
 
 LoadedFunction = tuple[Callable[..., Any], tuple[type[BaseException], ...]]
 """A step's code, and the exceptions after which it is tried again."""
@@ -60,6 +64,7 @@ class Executor:
         functions: Mapping[str, LoadedFunction] | None = None,
     ) -> None:
         self.link, self.slot, self.capture, self.worker = link, slot, capture, worker
+        self.expander = Expander(link)
         self.is_in_step = False
         self._made: dict[Item, bytes] = {}
         self.function = functions.__getitem__ if functions else lru_cache(256)(self._load)
@@ -90,7 +95,7 @@ class Executor:
 
     def known(self, unit: Unit) -> dict[Item, bytes]:
         """Records that came with the unit or were made in this claim."""
-        return {**self._made, **unit.inputs}
+        return {**unit.inputs, **self._made}
 
     def _load(self, digest: str) -> LoadedFunction:
         data = self.link.store.get_code(digest)
@@ -120,6 +125,9 @@ class UnitWork:
             self._prepare()
         except Exception as error:  # noqa: BLE001
             return self.fail(error)
+        if self.call.role in _BY_STATES:
+            self._decide_by_states()
+            return self._results
         execution = context.Current(
             self.claim.run, self.call.step, None, self.attempt, self.executor.capture.write_line
         )
@@ -133,10 +141,34 @@ class UnitWork:
             context.leave()
         return self._results
 
+    def _decide_by_states(self) -> None:
+        """A gather or a pick: no code of the user's, and no value is read."""
+        self._index, started = 0, time.perf_counter()
+        binding = (self.claim.run, self.unit.node, 0)
+        try:
+            if self.call.role is Role.GATHER:
+                record = self.vault.seal(GATHERED, binding, arrival(self.inputs.reader, self.call))
+                self._results.append(self._result(0, "success", record, [time.perf_counter() - started]))
+            else:
+                self._results.append(self._picked(started))
+        except Exception as error:  # noqa: BLE001
+            self._results.append(self._failed(error, time.perf_counter() - started))
+
+    def _picked(self, started: float) -> Result:
+        template = self.inputs.chosen()
+        lacking = self.inputs.lacking(template)
+        if lacking is not None:
+            return self._blocked(lacking)
+        pointer = self.inputs.pointer(template)
+        if pointer is not None:
+            return self._passed(pointer, time.perf_counter() - started)
+        return self._stored(0, [self.inputs.filled(template)], [time.perf_counter() - started])
+
     def _prepare(self) -> None:
         binding = (self.claim.run, self.unit.node)
         self.call = self.vault.open_as(CALL, Call, self.unit.spec, binding)
-        self.function, self.retry_on = self.executor.function(self.call.code)
+        if self.call.role not in _BY_STATES:
+            self.function, self.retry_on = self.executor.function(self.call.code)
         store = self.executor.link.store
         reader = Reader(store, self.vault, self.claim.run, self.executor.known(self.unit))
         self.inputs = Inputs(reader, self.unit.node, self.call)
@@ -165,7 +197,7 @@ class UnitWork:
         self._mark()
         started = time.perf_counter()
         try:
-            value = self._call_function(row)
+            value = self._expand(row) if self.call.role is Role.EXPAND else self._call_function(row)
         except Stopped:
             raise
         except BaseException as error:  # noqa: BLE001 - sys.exit in a step is an exception of the step
@@ -173,11 +205,55 @@ class UnitWork:
             self._flush()
             self._results.append(self._failed(error, seconds))
         else:
-            self._values.append(value)
-            self._durations.append(time.perf_counter() - started)
-            self._size += _rough_size(value)
+            self._keep(value, time.perf_counter() - started)
         if self.unit.count == 1:
             capture.end()
+
+    def _keep(self, value: Any, seconds: float) -> None:
+        """Add a value to the chunk, or what stands for it."""
+        if isinstance(value, (Added, Passed, Blocked)):
+            self._flush()
+            self._results.append(self._expanded(value, seconds))
+            return
+        self._values.append(value)
+        self._durations.append(seconds)
+        self._size += _rough_size(value)
+
+    def _expanded(self, found: Added | Passed | Blocked, seconds: float) -> Result:
+        if isinstance(found, Blocked):
+            return self._blocked(found.node)
+        if isinstance(found, Passed):
+            return self._passed(found.pointer, seconds)
+        facts = {"number": found.first, "length": found.size}
+        return self._result(self._index, "expand", found.record, [seconds], **facts)
+
+    def _passed(self, pointer: Pointer, seconds: float) -> Result:
+        """The value of another node, unread, under this node's own signature."""
+        record = self.vault.seal(VALUE, (self.claim.run, self.unit.node, self._index), pointer)
+        return self._result(self._index, "success", record, [seconds], output_bytes=pointer.size)
+
+    def _blocked(self, node: int) -> Result:
+        """There is no value, since a node that it was to come from has none."""
+        binding = (self.claim.run, self.unit.node, self._index)
+        if self.call.mapped and self.call.on_error is not OnError.RAISE:
+            failure = self.inputs.reader.failure_behind(node)
+            facts = {"kind": failure.kind, "error": f"{failure.error}: {failure.message}"[:BRIEF_CHARS]}
+            return self._result(self._index, "absorbed", self.vault.seal(FAILURE, binding, failure), None, **facts)
+        return self._result(self._index, "upstream", self.vault.seal(UPSTREAM, binding, node), number=node)
+
+    def _expand(self, row: tuple[Any, ...]) -> Any:
+        """Trace the body, or go on after what it added has ended."""
+        binding = (self.claim.run, self.unit.node, self._index)
+        record = self.unit.inputs.get((self.unit.node, self._index))
+        expander = self.executor.expander
+        self.executor.is_in_step = True
+        try:
+            if record is not None:
+                return expander.go_on(self.inputs.reader, self.call, binding, self.function, record)
+            args, kwargs = self.inputs.arguments(row)
+            return expander.begin(self.call, binding, lambda: self.function(*args, **kwargs))
+        finally:
+            self.executor.is_in_step = False
 
     def _call_function(self, row: tuple[Any, ...]) -> Any:
         args, kwargs = self.inputs.arguments(row)
@@ -237,7 +313,8 @@ class UnitWork:
         what = f"the result of step {self.call.step!r}"
         pointer = self.vault.point(values, what, self.attempt, self.claim.generation)
         record = self.vault.seal(VALUE, (self.claim.run, self.unit.node, first), pointer)
-        return self._result(first, "success", record, durations, output_bytes=pointer.size)
+        number = values[0] if self.call.role is Role.DECIDE else -1
+        return self._result(first, "success", record, durations, output_bytes=pointer.size, number=number)
 
     def _passed_over(self, outcome: Outcome) -> Result:
         record = self.vault.seal(outcome.kind, (self.claim.run, self.unit.node, self._index), outcome.value)
@@ -273,7 +350,7 @@ class UnitWork:
             count=max(1, len(durations)),
             outcome=outcome,
             attempt=self.attempt,
-            seconds=sum(durations) if outcome == "success" else -1.0,
+            seconds=sum(durations) if outcome in ("success", "expand") else -1.0,
             waited_s=max(0.0, self._begun - self._chunk_started),
             record=record,
             durations_s=tuple(durations),

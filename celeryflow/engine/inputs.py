@@ -8,7 +8,7 @@ from typing import Any
 from celeryflow.engine.read import Length, Outcome, Reader, is_omitted
 from celeryflow.errors import IntegrityError, WorkflowError
 from celeryflow.graph.model import Edge
-from celeryflow.graph.refs import Each, Hole, fill
+from celeryflow.graph.refs import Each, Hole, fill, holes
 from celeryflow.graph.trace import check_keys, check_lengths, mapped_literal
 from celeryflow.values import codec
 from celeryflow.values.manifest import Call, Feed
@@ -40,17 +40,38 @@ class Inputs:
             ((self._args, self._kwargs, _),) = codec.unpack(self.reader.vault.fetch(self.call.template))
         return fill(self._args, put), fill(self._kwargs, put)
 
+    def filled(self, template: Any) -> Any:
+        """A template with the values of its holes."""
+        return fill(template, self.value)
+
     def value(self, hole: Hole) -> Any:
         """The value for a hole."""
         if hole.node in self._scalars:
             value = self._scalars[hole.node]
         else:
-            value = self._whole(self._feeds[hole.node])
+            value = self.reader.value(self._feeds[hole.node])
             if isinstance(value, _SCALARS):
                 self._scalars[hole.node] = value
         for key in hole.path:
             value = value[key]
         return value
+
+    def chosen(self) -> Any:
+        """Of a pick: the template of the option to pass on."""
+        which, options = self._args
+        return options[self.value(which) if isinstance(which, Hole) else which]
+
+    def pointer(self, template: Any) -> Pointer | None:
+        """Where a template's value is already, if it is no more than the value of a step."""
+        if not isinstance(template, Hole) or template.path or self._feeds[template.node].origin >= 0:
+            return None
+        return self.reader.pointer(template.node)
+
+    def lacking(self, template: Any) -> int | None:
+        """The first node that a template needs and that did not succeed."""
+        needed = sorted(holes(template))
+        states = self.reader.states(needed)
+        return next((node for node, (state, _) in zip(needed, states, strict=True) if state != "s"), None)
 
     def items(self, start: int, count: int) -> list[Outcome | tuple[Any, ...]]:
         """For each item the mapped values, or the Outcome of an input item that stands in its way."""
@@ -118,11 +139,6 @@ class Inputs:
         if self._length is None:
             raise IntegrityError(f"the length of {self.call.step!r} is missing.")
         return self._length.items[number]
-
-    def _whole(self, feed: Feed) -> Any:
-        if feed.origin >= 0:
-            return self.reader.whole(feed, self.reader.size(feed))
-        return self.reader.pass_on(feed, self.reader.outcome(feed.node))
 
 
 def _passed(reader: Reader, feed: Feed, outcome: Outcome) -> Outcome:

@@ -129,6 +129,17 @@ class Capture:
             os.close(saved)
 
 
+class Silent(Capture):
+    """Stands for a Capture where nothing of the user's runs."""
+
+    def __init__(self) -> None:
+        """There is no file."""
+
+    def tail(self) -> str:
+        """Nothing was written."""
+        return ""
+
+
 class Stream(io.TextIOBase):
     """Python's stdout or stderr while steps run."""
 

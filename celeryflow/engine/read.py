@@ -9,10 +9,12 @@ import msgspec
 
 from celeryflow.errors import IntegrityError, StepFailedError
 from celeryflow.graph.model import Failure, OnError, Record
+from celeryflow.graph.refs import Hole
 from celeryflow.store.scripts import Item, Store
 from celeryflow.values import codec
+from celeryflow.values.gathered import Gathered
 from celeryflow.values.manifest import Call, Feed
-from celeryflow.values.vault import CALL, FAILURE, LENGTH, OMITTED, VALUE, Pointer, Vault
+from celeryflow.values.vault import CALL, FAILURE, GATHERED, LENGTH, OMITTED, VALUE, Pointer, Vault
 
 
 class Length(Record, frozen=True):
@@ -21,6 +23,25 @@ class Length(Record, frozen=True):
     count: int
     keys: Pointer | None = None
     items: tuple[Pointer | None, ...] = ()
+
+
+class Arrival(Record, frozen=True):
+    """Which inputs of a gather were there, by position, and why the others were not."""
+
+    present: tuple[int, ...]
+    missing: dict[int, str] = {}
+
+
+class Expansion(Record, frozen=True):
+    """What an item added to its run: nodes from `first` on, the last of which has its value.
+
+    `rounds` is how often it has been expanded; `is_again` says that it goes on with that value.
+    """
+
+    first: int
+    last: int
+    rounds: int = 1
+    is_again: bool = False
 
 
 class Outcome(NamedTuple):
@@ -55,6 +76,24 @@ class Reader:
         """What became of a step, or of reading a map's length (`start` -1)."""
         (record,) = self._records([(node, start)])
         return MISSING if record is None else self._decode(record, node, start, start, 1)[0]
+
+    def pointer(self, node: int) -> Pointer | None:
+        """Where the value of a step is, to be passed on unread; None where it has none."""
+        (record,) = self._records([(node, 0)])
+        kind, body = self.vault.open(record, (self.run, node, 0)) if record else ("", b"")
+        return msgspec.msgpack.decode(body, type=Pointer) if kind == VALUE else None
+
+    def failure_behind(self, node: int) -> Failure:
+        """Why there is no value of a step: its own failure, or that of what it needed."""
+        while True:
+            found, call = self.outcome(node), self.call(node)
+            if found.kind == FAILURE:
+                return found.value  # type: ignore[no-any-return]
+            needed = [feed.node for feed in call.feeds]
+            bad = [n for n, (state, _) in zip(needed, self.states(needed), strict=True) if state in ("f", "k")]
+            if not bad:
+                return Failure(kind="exception", error="StepFailedError", message=f"{call.step!r} has no value")
+            node = bad[0]
 
     def length(self, node: int) -> Length | None:
         """What planning a map found."""
@@ -150,6 +189,52 @@ class Reader:
             pointers = [first or second for first, second in zip(pointers, found.items, strict=True)]
         return next((codec.unpack(self.vault.fetch(pointer)) for pointer in pointers if pointer), None)
 
+    def states(self, nodes: Sequence[int]) -> list[tuple[str, str]]:
+        """State byte of each node, and of a cancelled one what it was before."""
+        return self.store.states(self.run, nodes) if nodes else []
+
+    def kinds(self, node: int, count: int) -> list[tuple[str, bytes]]:
+        """Kind and body of what is stored of each of the first items of a map; none where nothing is."""
+        chunks = self.chunks(node, 0, count)
+        stored = sorted(set(chunks) - {-1})
+        records = zip(stored, self._records([(node, first) for first in stored]), strict=True)
+        found = {first: self.vault.open(r, (self.run, node, first)) for first, r in records if r is not None}
+        return [found.get(first, ("", b"")) for first in chunks]
+
+    def gathered_from(self, call: Call) -> tuple[list[Any] | None, list[tuple[Hole, int]]]:
+        """Keys and places of what a gather collects: a hole each, or a map's hole with each of its items."""
+        ((args, _, _),) = codec.unpack(self.vault.fetch(call.template))
+        if isinstance(args[0], Hole):
+            origin = call.feeds[0].origin
+            planned = self.call(origin)
+            length = self.length(origin) if planned.is_planned else Length(count=planned.length or 0)
+            count = length.count if length else 0
+            return self.keys(origin), [(args[0], item) for item in range(count)]
+        keys = [*args[0]] if isinstance(args[0], dict) else None
+        return keys, [(hole, -1) for hole in (args[0].values() if keys is not None else args[0])]
+
+    def _gathered(self, node: int, arrival: Arrival) -> Gathered[Any]:
+        call = self.call(node)
+        feeds = {feed.node: feed for feed in call.feeds}
+        keys, places = self.gathered_from(call)
+        named = keys if keys is not None else range(len(places))
+        values = {named[i]: self._at(feeds[places[i][0].node], *places[i]) for i in arrival.present}
+        return Gathered(values, {named[i]: reason for i, reason in arrival.missing.items()})
+
+    def _at(self, feed: Feed, hole: Hole, item: int) -> Any:
+        if item >= 0:
+            return self.pass_on(feed, self.outcomes(hole.node, item, 1)[0])
+        value = self.value(feed)
+        for key in hole.path:
+            value = value[key]
+        return value
+
+    def value(self, feed: Feed) -> Any:
+        """The whole value of a node."""
+        if feed.origin >= 0:
+            return self.whole(feed, self.size(feed))
+        return self.pass_on(feed, self.outcome(feed.node))
+
     def _records(self, items: Sequence[Item]) -> list[bytes | None]:
         missing = [item for item in items if item not in self.known]
         fetched = dict(zip(missing, self.store.outputs(self.run, missing), strict=True)) if missing else {}
@@ -165,6 +250,8 @@ class Reader:
             return [Outcome(VALUE, value) for value in values]
         if kind == FAILURE:
             return [Outcome(FAILURE, msgspec.msgpack.decode(body, type=Failure))] * count
+        if kind == GATHERED:
+            return [Outcome(VALUE, self._gathered(node, msgspec.msgpack.decode(body, type=Arrival)))]
         if kind == LENGTH:
             return [Outcome(LENGTH, msgspec.msgpack.decode(body, type=Length))]
         return [Outcome(kind, msgspec.msgpack.decode(body))] * count

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -15,8 +16,9 @@ import time
 from collections.abc import Callable, Sequence
 
 from celeryflow.engine import processes
+from celeryflow.engine.execute import Executor
 from celeryflow.engine.link import Link
-from celeryflow.engine.output import Place, ship
+from celeryflow.engine.output import Place, Silent, ship
 from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import Doing, Slots
 from celeryflow.graph.model import Failure, OnError
@@ -28,6 +30,8 @@ from celeryflow.version import __version__
 TICK_S = 0.1
 SOFT_STOP_S = 0.5
 GRACE_S = 1.5
+DUE = "!"
+"""The group of what only supervisors serve."""
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +100,10 @@ class Supervisor:
                 self._bury(index, doing)
                 del busy[index]
         alive = [doing.drainer for doing in busy.values() if not processes.is_paused(doing.pid)]
-        runs = {doing.run for doing in busy.values() if doing.run}
-        beat = self.link.store.renew(self.worker, self.link.settings.queues, self.slots.count, alive, runs)
+        work = {f"{doing.run}|{doing.node}" for doing in busy.values() if doing.run}
+        beat = self.link.store.renew(self.worker, self.link.settings.queues, self.slots.count, alive, work)
+        if beat.due:
+            self._serve_due()
         for index, doing in busy.items():
             self._ship(index, doing)
             self._check(index, doing, beat.over)
@@ -116,7 +122,7 @@ class Supervisor:
             return
         if doing.token in self._interrupted:
             self._finish_stop(doing)
-        elif doing.run in over:
+        elif f"{doing.run}|{doing.node}" in over:
             self._stop(index, doing)
         elif time.monotonic() > doing.deadline:
             self._time_out(index, doing)
@@ -161,6 +167,18 @@ class Supervisor:
         """It was interrupted and still does the same."""
         if time.monotonic() - self._interrupted[doing.token] > SOFT_STOP_S:
             processes.kill_tree(doing.pid)
+
+    def _serve_due(self) -> None:
+        """Gathers whose deadline has come go on at once, though every process is busy: no code of the user's runs."""
+        store, name = self.link.store, f"{DUE}|{self.worker}|{os.getpid()}-due"
+        executor = Executor(self.link, Slots(1).slot(0), Silent(), self.worker)
+        try:
+            _, claim = store.claim(name, secrets.token_hex(16), self.worker)
+            while claim is not None:
+                results = executor.run(claim)
+                _, _, claim = store.commit(name, claim.token, secrets.token_hex(16), self.worker, results)
+        finally:
+            store.release(name)
 
     def _bury(self, index: int, doing: Doing) -> None:
         """A child died: its claim goes back, and the item that it had started is charged."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -58,6 +59,21 @@ class NodeKind(StrEnum):
     MAP = "map"
 
 
+class Role(StrEnum):
+    """What running a node means.
+
+    ``CALL`` calls the step's function; ``DECIDE`` too, and its value is the number of the arm to run; ``PICK`` passes
+    the chosen one of its inputs on; ``GATHER`` says which of its inputs are there; ``EXPAND`` traces a body with the
+    values at hand, and adds what that calls to the run.
+    """
+
+    CALL = "call"
+    DECIDE = "decide"
+    PICK = "pick"
+    GATHER = "gather"
+    EXPAND = "expand"
+
+
 class OnError(StrEnum):
     """What a failed item does to its map: fail it, be left out, or be passed on as a value."""
 
@@ -70,12 +86,15 @@ class Edge(StrEnum):
     """How a node waits for another.
 
     ``WHOLE`` waits for everything of it, ``ITEMS`` takes each item as it comes, ``LENGTH``
-    waits until its number of items is known.
+    waits until its number of items is known, ``ENDED`` waits for its end, however it ends,
+    and ``CHOICE`` for a decision: another choice than ``Input.choice`` skips the node.
     """
 
     WHOLE = "whole"
     ITEMS = "items"
     LENGTH = "length"
+    ENDED = "ended"
+    CHOICE = "choice"
 
 
 class Input(Record, frozen=True):
@@ -83,6 +102,7 @@ class Input(Record, frozen=True):
 
     node: int
     edge: Edge = Edge.WHOLE
+    choice: int = 0
 
 
 class Node(Record, frozen=True):
@@ -110,6 +130,14 @@ class Node(Record, frozen=True):
         For a map over a map: the node whose keys and length are its own.
     on_error : OnError
         What a failed item does.
+    role : Role
+        What running it means.
+    deadline_s : float or None
+        Of a gather: seconds after its first input became ready until it goes on without the others.
+    is_fatal : bool
+        Its failure fails the run: no gather takes it in.
+    depth : int
+        0 for what the workflow's body called; one more for what a node added while the run went on.
     """
 
     index: int
@@ -122,6 +150,10 @@ class Node(Record, frozen=True):
     is_planned: bool = False
     source: int | None = None
     on_error: OnError = OnError.RAISE
+    role: Role = Role.CALL
+    deadline_s: float | None = None
+    is_fatal: bool = True
+    depth: int = 0
 
     @property
     def is_map(self) -> bool:
@@ -169,7 +201,8 @@ class Event(Record, frozen=True):
     event : str
         ``submitted, started, ended`` of the run (`status` says how it ended);
         ``length`` of a map (`count` is its length); ``settled`` of a map (`status`);
-        ``claimed, success, failure, skipped, retrying, lost, released`` of items.
+        ``claimed, success, failure, skipped, retrying, lost, released, expanded`` of items;
+        ``cancelled`` of a node that nothing needs any more (`error` says why).
     node : int
         Index of the node, -1 for the run itself.
     start, count : int
@@ -184,8 +217,8 @@ class Event(Record, frozen=True):
     status : str
         Of the run or map, for ``started``, ``ended`` and ``settled``.
     kind : str
-        Of a failure: exception, timeout, memory, poisoned, cancelled or deadline. Of ``skipped``: ``upstream`` or
-        ``omitted``.
+        Of a failure: exception, timeout, memory, poisoned, cancelled or deadline. Of ``skipped``: ``upstream``,
+        ``omitted`` or ``branch``.
     error : str
         One line: type and message, or the reason.
     is_absorbed : bool
@@ -199,7 +232,11 @@ class Event(Record, frozen=True):
     delay_s : float
         For ``retrying``: the wait before the next attempt.
     cause : int
-        For ``skipped`` by the store: the node that failed or was skipped.
+        For ``skipped`` by the store: the node that failed, was skipped, or decided otherwise.
+    part : int
+        For ``expanded``: the first of the nodes that were added.
+    nodes : tuple of Node
+        For ``expanded``: these nodes.
     """
 
     seq: int
@@ -220,8 +257,10 @@ class Event(Record, frozen=True):
     output_bytes: int = 0
     delay_s: float = 0.0
     cause: int = -1
+    part: int = -1
+    nodes: tuple[Node, ...] = ()
 
-    def public(self, run: str, names: list[str]) -> dict[str, Any]:
+    def public(self, run: str, names: Mapping[int, str]) -> dict[str, Any]:
         """The event as users see it, in frames and as JSON lines."""
         step = names[self.node] if self.node >= 0 else None
         items = [self.start, self.start + self.count] if step is not None and self.start >= 0 else None

@@ -61,13 +61,17 @@ class Ref:
 
     def _refuse(self, what: str, instead: str = "") -> NoReturn:
         instead = instead or "Write a step that takes it and does that"
-        raise RefError(f"cannot {what} the result of {self._step!r}: {NOT_YET}. {instead}.")
+        raise self._misused(RefError(f"cannot {what} the result of {self._step!r}: {NOT_YET}. {instead}."))
+
+    def _misused(self, error: RefError) -> RefError:
+        error.node = self._node
+        return error
 
     def __getattr__(self, name: str) -> NoReturn:
         message = (
             f"cannot take .{name} of the result of {self._step!r}: {NOT_YET}. Write a step that takes it and does that."
         )
-        raise RefAttributeError(message)
+        raise self._misused(RefAttributeError(message))
 
     def __reduce__(self) -> NoReturn:
         self._refuse("hide", "Pass it to a step directly, or in a list, tuple or dict")
@@ -113,3 +117,10 @@ def fill(value: Any, put: Callable[[Any], Any]) -> Any:
     if kind is dict:
         return {key: fill(item, put) for key, item in value.items()}
     return value
+
+
+def holes(value: Any) -> set[int]:
+    """The nodes whose Holes a value has in its lists, tuples and dicts."""
+    found: set[int] = set()
+    fill(value, lambda place: found.add(place.node) if type(place) is Hole else None)
+    return found

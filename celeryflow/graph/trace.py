@@ -7,8 +7,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from msgspec import structs
 
 from celeryflow.errors import (
     ArgumentError,
@@ -16,11 +18,13 @@ from celeryflow.errors import (
     EmptyWorkflowError,
     ForeignRefError,
     LengthMismatchError,
+    RefError,
     TracingWarning,
     WorkflowError,
 )
-from celeryflow.graph.model import Edge, Graph, Input, Node, NodeKind, OnError, StepSpec
-from celeryflow.graph.refs import Each, Hole, Ref, Unmapped, fill
+from celeryflow.graph.control import Again
+from celeryflow.graph.model import Edge, Graph, Input, Node, NodeKind, OnError, Role, StepSpec
+from celeryflow.graph.refs import Each, Hole, Ref, Unmapped, fill, holes
 
 SLOW_TRACE_S = 1.0
 
@@ -81,6 +85,7 @@ class Tracer:
     calls: list[Call] = field(default_factory=list)
     phases: dict[str, None] = field(default_factory=dict)
     phase: str | None = None
+    gate: Input | None = None
     _names: dict[str, Callable[..., Any] | None] = field(default_factory=dict)
     _uses: dict[str, int] = field(default_factory=dict)
 
@@ -91,12 +96,73 @@ class Tracer:
         kwargs: dict[str, Any],
         name: str | None = None,
         after: Sequence[Ref] = (),
+        **shape: Any,
     ) -> Ref:
         """Add a node for one call."""
         inputs: dict[Input, None] = {}
         call = Call(callee=callee, args=self._plant(args, inputs), kwargs=self._plant(kwargs, inputs))
         self._plant(list(after), inputs)
-        return self._add(call, inputs, name)
+        return self._add(call, inputs, name, **shape)
+
+    def gather(self, callee: Callee, refs: Any, min_results: int, deadline_s: float | None) -> Ref:
+        """Add a node that goes on with those of `refs` that are there: all that come, or by the deadline."""
+        inputs: dict[Input, None] = {}
+        planted = self._plant(refs, inputs, Edge.ENDED)
+        call = Call(callee=callee, args=(planted,), kwargs={"min_results": min_results})
+        return self._add(call, inputs, None, role=Role.GATHER, deadline_s=deadline_s)
+
+    def decide(self, callee: Callee, value: Any) -> Ref:
+        """Add a node whose value is the number of the arm to run."""
+        return self.call(callee, (value,), {}, role=Role.DECIDE)
+
+    def pick(self, callee: Callee, which: Ref | int, options: Sequence[Any], after: Sequence[int] = ()) -> Ref:
+        """Add a node that passes one of `options` on, when all that they need, and the nodes `after`, have ended."""
+        inputs: dict[Input, None] = {}
+        args = self._plant(which, inputs), self._plant([*options], inputs, Edge.ENDED)
+        inputs.update({Input(node=node, edge=Edge.ENDED): None for node in after})
+        return self._add(Call(callee=callee, args=args, kwargs={}), inputs, None, role=Role.PICK)
+
+    def expand(self, callee: Callee, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Ref:
+        """Add a node whose body is traced when its arguments are there."""
+        return self.call(callee, args, kwargs, role=Role.EXPAND)
+
+    def is_map(self, ref: Ref) -> bool:
+        """Whether a Ref stands for all items of a map."""
+        return self.nodes[ref._node].is_map and not ref._path
+
+    def ends_with(self, value: Any) -> bool:
+        """Whether a value is that of the last step, and all others are only there for it."""
+        last = len(self.nodes) - 1
+        if not (isinstance(value, Ref) and value._node == last and not value._path) or self.nodes[last].is_map:
+            return False
+        return len({i.node for n in self.nodes for i in n.inputs if i.edge is Edge.WHOLE}) == last
+
+    @contextlib.contextmanager
+    def gated(self, decision: Ref, choice: int) -> Iterator[None]:
+        """What is called inside runs only if the decision is this one."""
+        outer, self.gate = self.gate, Input(node=decision._node, edge=Edge.CHOICE, choice=choice)
+        try:
+            yield
+        finally:
+            self.gate = outer
+
+    @contextlib.contextmanager
+    def attempt(self, arguments: Any) -> Iterator[list[RefError]]:
+        """Take back what was called inside if it needed the value of one of the Refs in `arguments`."""
+        count, phases, phase = len(self.nodes), dict(self.phases), self.phase
+        given: dict[Input, None] = {}
+        self._plant(arguments, given)
+        caught: list[RefError] = []
+        try:
+            yield caught
+        except RefError as error:
+            if error.node not in {i.node for i in given}:
+                raise
+            caught.append(error)
+            while len(self.nodes) > count:
+                del self._names[self.nodes.pop().name]
+                self.calls.pop()
+            self.phases, self.phase = phases, phase
 
     def map(
         self,
@@ -107,6 +173,7 @@ class Tracer:
         name: str | None = None,
         parameters: Sequence[str] = (),
         after: Sequence[Ref] = (),
+        role: Role = Role.CALL,
     ) -> Ref:
         """Add a node that calls its step for each item of the mapped arguments."""
         inputs: dict[Input, None] = {}
@@ -125,18 +192,23 @@ class Tracer:
             open_ = [m.hole.node for m in mapped if m.is_map and m.hole and self.nodes[m.hole.node].length is None]
             inputs.update({Input(node=node, edge=Edge.LENGTH): None for node in open_})
         self._plant(list(after), inputs)
-        return self._add(call, inputs, name, kind=NodeKind.MAP, on_error=on_error, **shape)
+        return self._add(call, inputs, name, kind=NodeKind.MAP, on_error=on_error, role=role, **shape)
+
+    def run(self, body: Callable[[], Any]) -> Any:
+        """What a body gives, whose calls are written down here."""
+        token = _current.set(self)
+        try:
+            return body()
+        finally:
+            _current.reset(token)
 
     def finish(self, result: Any, fail_fast: bool = False, timeout_s: float | None = None) -> Traced:
         """The traced workflow."""
-        planted = self._plant(result, {})
-        if not self.nodes:
-            raise EmptyWorkflowError(
-                f"workflow {self.workflow!r} calls no step. Call at least one @cf.step in its body."
-            )
+        returned: dict[Input, None] = {}
+        planted = self._plant(result, returned)
         graph = Graph(
             name=self.workflow,
-            nodes=tuple(self.nodes),
+            nodes=_with_fates(self.nodes, self.calls, {i.node for i in returned}),
             phases=tuple(self.phases),
             fail_fast=fail_fast,
             timeout_s=timeout_s,
@@ -146,10 +218,12 @@ class Tracer:
     def _add(self, call: Call, inputs: dict[Input, None], name: str | None, **shape: Any) -> Ref:
         spec = call.callee.spec
         index = len(self.nodes)
+        if self.gate is not None:
+            inputs[self.gate] = None
         unique = self._name(call.callee, name)
         self.nodes.append(Node(index=index, name=unique, spec=spec, phase=self.phase, inputs=tuple(inputs), **shape))
         self.calls.append(call)
-        return Ref(self, index, unique, 1 if shape else spec.outputs)
+        return Ref(self, index, unique, 1 if "kind" in shape else spec.outputs)
 
     def _name(self, callee: Callee, chosen: str | None) -> str:
         base = chosen or callee.spec.name
@@ -167,17 +241,18 @@ class Tracer:
         self._names[name] = None if chosen else callee.function
         return name
 
-    def _plant(self, value: Any, inputs: dict[Input, None]) -> Any:
+    def _plant(self, value: Any, inputs: dict[Input, None], edge: Edge = Edge.WHOLE) -> Any:
         """`value` with Holes for its Refs, which are added to `inputs`."""
 
         def put(ref: Any) -> Any:
-            self._check(ref)
-            inputs[Input(node=ref._node)] = None
+            self.check(ref)
+            inputs[Input(node=ref._node, edge=edge)] = None
             return Hole(ref._node, ref._path)
 
         return fill(value, put)
 
-    def _check(self, ref: Ref) -> None:
+    def check(self, ref: Ref) -> None:
+        """See that a Ref is of this workflow."""
         if ref._tracer is not self:
             raise ForeignRefError(
                 f"{ref!r} belongs to another workflow, {ref._tracer.workflow!r}. "
@@ -198,8 +273,8 @@ class Tracer:
         return Each(len(mapped) - 1)
 
     def _mapped_ref(self, name: str, ref: Ref, inputs: dict[Input, None]) -> Mapped:
-        self._check(ref)
-        is_map = self.nodes[ref._node].is_map and not ref._path
+        self.check(ref)
+        is_map = self.is_map(ref)
         inputs[Input(node=ref._node, edge=Edge.ITEMS if is_map else Edge.WHOLE)] = None
         return Mapped(name=name, hole=Hole(ref._node, ref._path), is_map=is_map)
 
@@ -248,13 +323,10 @@ def trace(workflow: str, body: Callable[[], Any], fail_fast: bool = False, timeo
     WorkflowError, RefError, ArgumentError
         For what cannot work; nothing has been submitted.
     """
-    tracer = Tracer(workflow)
-    token = _current.set(tracer)
-    started = time.monotonic()
-    try:
-        result = body()
-    finally:
-        _current.reset(token)
+    tracer, started = Tracer(workflow), time.monotonic()
+    result = tracer.run(body)
+    if not tracer.nodes:
+        raise EmptyWorkflowError(f"workflow {workflow!r} calls no step. Call at least one @cf.step in its body.")
     seconds = time.monotonic() - started
     if seconds > SLOW_TRACE_S:
         warnings.warn(
@@ -264,6 +336,70 @@ def trace(workflow: str, body: Callable[[], Any], fail_fast: bool = False, timeo
             stacklevel=4,
         )
     return tracer.finish(result, fail_fast, timeout_s)
+
+
+def expand(step: str, body: Callable[[], Any], picker: Callee) -> tuple[Any, Traced | None]:
+    """Trace a body in the middle of a run: its value where it calls nothing, and else what it calls.
+
+    The last node of the graph has the value, and nothing is left to do after its end.
+    """
+    tracer = Tracer(step)
+    found = tracer.run(body)
+    if not tracer.nodes:
+        return found, None
+    result = found.value if isinstance(found, Again) else found
+    if not tracer.ends_with(result):
+        result = tracer.pick(picker, 0, [result], range(len(tracer.nodes)))
+    return found, tracer.finish(result)
+
+
+def place(traced: Traced, first: int, step: str, depth: int, phase: str | None, is_fatal: bool) -> Traced:
+    """A graph as a part of another one: its nodes are numbered from `first` on, and named after `step`."""
+
+    def moved(inputs: Sequence[Input]) -> tuple[Input, ...]:
+        return tuple(structs.replace(i, node=i.node + first) for i in inputs)
+
+    def shift(value: Any) -> Any:
+        return fill(value, lambda place: place._replace(node=place.node + first) if type(place) is Hole else place)
+
+    nodes = tuple(
+        structs.replace(
+            n,
+            index=n.index + first,
+            name=f"{step}/{n.name}",
+            inputs=moved(n.inputs),
+            source=None if n.source is None else n.source + first,
+            phase=phase,
+            depth=depth,
+            is_fatal=n.is_fatal and is_fatal,
+        )
+        for n in traced.graph.nodes
+    )
+    calls = (
+        replace(
+            c,
+            args=shift(c.args),
+            kwargs=shift(c.kwargs),
+            mapped=tuple(replace(m, items=shift(m.items), hole=shift(m.hole)) for m in c.mapped),
+        )
+        for c in traced.calls
+    )
+    graph = structs.replace(traced.graph, nodes=nodes)
+    return Traced(graph=graph, calls=tuple(calls), result=shift(traced.result))
+
+
+def _with_fates(nodes: Sequence[Node], calls: Sequence[Call], returned: set[int]) -> tuple[Node, ...]:
+    """The nodes, knowing whether their failure fails the run: it does not where only gathers take their results."""
+    fatal = [True] * len(nodes)
+    users: dict[int, list[bool]] = {}
+    for node in reversed(nodes):
+        mine = users.get(node.index)
+        fatal[node.index] = mine is None or any(mine) or node.index in returned
+        needed = holes(calls[node.index].args) if node.role is Role.PICK else set()
+        for i in node.inputs:
+            is_needed = i.edge is not Edge.ENDED or i.node in needed
+            users.setdefault(i.node, []).append(is_needed and fatal[node.index])
+    return tuple(n if fatal[n.index] else structs.replace(n, is_fatal=False) for n in nodes)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celeryflow.engine.read import Outcome, exception_of, is_omitted, step_failed
@@ -19,10 +19,10 @@ KEY_CHARS = 80
 
 
 class Outputs:
-    """Reads what a run has stored. The length of a map is given by the caller, whose Snapshot knows it."""
+    """Reads what a run has stored. `nodes` and the length of a map are the caller's, whose Snapshot knows them."""
 
-    def __init__(self, source: Source) -> None:
-        self._source, self._reader = source, source.reader
+    def __init__(self, source: Source, nodes: Mapping[int, Node]) -> None:
+        self._source, self._reader, self._nodes = source, source.reader, nodes
 
     def result(self) -> Any:
         """What the workflow's body returned."""
@@ -30,17 +30,14 @@ class Outputs:
         return fill(template, self._fill)
 
     def _fill(self, hole: Any) -> Any:
-        value = self.value(self._source.graph.nodes[hole.node])
+        value = self.value(self._nodes[hole.node])
         for key in hole.path:
             value = value[key]
         return value
 
     def value(self, node: Node) -> Any:
         """The result of a step or whole map that succeeded."""
-        feed = self._feed(node)
-        if node.is_map:
-            return self._reader.whole(feed, self._reader.size(feed))
-        return self._reader.pass_on(feed, self._reader.outcome(node.index))
+        return self._reader.value(self._feed(node))
 
     def gathered(self, node: Node, length: int) -> Gathered[Any]:
         """What there is of a map, and why the rest is missing."""
@@ -92,7 +89,7 @@ class Outputs:
         return _caused(error, first, node)
 
     def _feed(self, node: Node) -> Feed:
-        return feed_of(self._source.graph, node.index)
+        return feed_of(self._nodes, node.index)
 
 
 def short(value: Any) -> str:

@@ -37,9 +37,10 @@ class Run(Generic[R]):
 
     def __init__(self, run_id: str, source: Source) -> None:
         self.id = run_id
-        self._source, self._outputs = source, Outputs(source)
+        self._source = source
         self._events: list[Event] = []
         self._snapshot = Snapshot(source.graph, run_id)
+        self._outputs = Outputs(source, self._snapshot.nodes)
 
     # --- state ---------------------------------------------------------------------------
 
@@ -147,7 +148,7 @@ class Run(Generic[R]):
         first, index = self._snapshot.first_failure()
         if first is None:
             raise RunError(f"run {self.id!r} failed: {self._snapshot.reason or 'no reason is known'}.")
-        raise self._outputs.step_error(self.graph.nodes[index], first.index)
+        raise self._outputs.step_error(self._snapshot.nodes[index], first.index)
 
     def __await__(self) -> Generator[Any, None, R]:
         return asyncio.to_thread(self.result).__await__()
@@ -224,7 +225,8 @@ class Run(Generic[R]):
         """A row an attempt: when it was ready, claimed, started and finished, and why it ended."""
         from celeryflow.runtime.snapshot import frames
 
-        return frames.timeline(self.snapshot(), lambda node: self._keys(self.graph.nodes[node]))
+        snapshot = self.snapshot()
+        return frames.timeline(snapshot, lambda node: self._keys(snapshot.nodes[node]))
 
     def errors(self) -> pd.DataFrame:
         """A row a failed step or item: kind, error, message, traceback, last output."""
@@ -234,27 +236,27 @@ class Run(Generic[R]):
         failures = []
         for event in sorted(self._events, key=lambda event: (event.node, event.start)):
             if event.event == "failure":
-                node = self.graph.nodes[event.node]
+                node = snapshot.nodes[event.node]
                 index = event.start if node.is_map and event.start >= 0 else None
                 failures.append((event.node, index, self._outputs.failure(node, event.start)))
-        return frames.errors(snapshot, failures, lambda node: self._keys(self.graph.nodes[node]))
+        return frames.errors(snapshot, failures, lambda node: self._keys(snapshot.nodes[node]))
 
     def logs(self, step: str | None = None) -> pd.DataFrame:
         """A row a line that steps printed or logged."""
         from celeryflow.runtime.snapshot import frames
 
-        lines = list(self._source.logs())
+        lines, snapshot = list(self._source.logs()), self.snapshot()
         if step is not None:
-            node = self.snapshot().record(step).node
+            node = snapshot.record(step).node
             lines = [line for line in lines if line.node == node.index]
-        return frames.logs(lines, self.graph)
+        return frames.logs(lines, snapshot.nodes)
 
     def events(self) -> pd.DataFrame:
         """A row a change of the run's state."""
         from celeryflow.runtime.snapshot import frames
 
-        self.snapshot()
-        return frames.events(self._events, self.id, self.graph)
+        nodes = self.snapshot().nodes
+        return frames.events(self._events, self.id, nodes)
 
     def _phase_result(self, phase: str) -> list[Any]:
         """The value of the phase's only final step, if it has one."""

@@ -21,11 +21,15 @@ def submit(traced: Traced, run_id: str) -> Run[Any]:
     session = sessions.current()
     link = session.link
     _check_versions(link.store.live_workers())
-    sealed = seal_run(traced, run_id, link.vault, __version__, link.settings.pool)
+    sealed, result = seal_run(traced, run_id, link.vault, __version__, link.settings.pool)
     link.store.put_code(sealed.code, link.settings.retention_s)
     link.store.stage(run_id, sealed)
-    link.store.submit(run_id, sealed, {"owner": session.owner})
-    return Run(run_id, StoredSource(session, run_id, sealed.graph, sealed.result))
+    graph = traced.graph
+    facts = {"workflow": graph.name, "owner": session.owner}
+    if graph.timeout_s is not None:
+        facts["timeout_s"] = str(graph.timeout_s)
+    link.store.submit(run_id, sealed, facts, graph.fail_fast)
+    return Run(run_id, StoredSource(session, run_id, traced.graph, result))
 
 
 def _check_versions(workers: dict[str, dict[str, str]]) -> None:

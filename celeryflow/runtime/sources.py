@@ -6,14 +6,18 @@ import time
 from collections.abc import Iterable
 from typing import Protocol
 
+from msgspec.structs import replace
+
+from celeryflow.engine.link import Link
 from celeryflow.engine.read import Reader
-from celeryflow.errors import ServerUnreachableError
-from celeryflow.graph.model import Event, Graph, LogLine
+from celeryflow.errors import IntegrityError, ServerUnreachableError
+from celeryflow.graph.model import Event, Graph, LogLine, Node
 from celeryflow.runtime.inline import Inline
 from celeryflow.runtime.session import Session
 from celeryflow.store import events
 from celeryflow.store.connect import ConnectionLost
-from celeryflow.values.vault import Pointer, Vault
+from celeryflow.values.manifest import Part
+from celeryflow.values.vault import PART, Pointer, Vault
 
 SERVER_AWAY_S = 10.0
 
@@ -39,6 +43,21 @@ class Source(Protocol):
         """Whether anybody could carry the run on."""
 
 
+def with_parts(link: Link, run: str, found: list[Event]) -> list[Event]:
+    """Events with the nodes that they say were added, verified."""
+    firsts = [event.part for event in found if event.part >= 0]
+    if not firsts:
+        return found
+    records = dict(zip(firsts, link.store.parts(run, firsts), strict=True))
+    return [replace(e, nodes=_nodes(link, run, e.part, records[e.part])) if e.part >= 0 else e for e in found]
+
+
+def _nodes(link: Link, run: str, first: int, record: bytes | None) -> tuple[Node, ...]:
+    if record is None:
+        raise IntegrityError(f"run {run!r} has lost the record of its steps from {first} on.")
+    return link.vault.open_as(PART, Part, record, (run, first)).nodes
+
+
 class StoredSource:
     """A run on a server."""
 
@@ -55,6 +74,7 @@ class StoredSource:
         except ConnectionLost as error:
             return self._await_server(error)
         self._lost_at = None
+        found = with_parts(self.session.link, self.run, found)
         if not found and wait_s > 0:
             self.session.check()
         return found
@@ -86,8 +106,7 @@ class InlineSource:
 
     def __init__(self, inline: Inline) -> None:
         self.inline = inline  # holds the folder of its blobs
-        memory = inline.memory
-        self.graph, self.result, self.vault = memory.sealed.graph, memory.sealed.result, inline.vault
+        self.graph, self.result, self.vault = inline.graph, inline.result, inline.vault
         self.reader = inline.reader
 
     def follow(self, after: int, wait_s: float) -> list[Event]:

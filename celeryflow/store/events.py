@@ -76,6 +76,5 @@ def _event(entry: bytes, fields: dict[bytes, bytes]) -> Event:
             values[name] = _CONVERT[name](value)
     packed = fields.get(b"durations", b"")
     durations = struct.unpack(f"<{len(packed) // 4}f", packed)
-    if b"cause" in fields:
-        values["cause"] = int(fields[b"cause"])
+    values |= {name: int(fields[name.encode()]) for name in ("cause", "part") if name.encode() in fields}
     return Event(seq=int(entry.partition(b"-")[0]), durations_s=durations, **values)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -49,7 +49,11 @@ class Claim(NamedTuple):
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of some items of a claim; the fields are those of ``read_results`` in Lua."""
+    """What became of some items of a claim; the fields are those of ``read_results`` in Lua.
+
+    `length` counts the items of a planned map or the nodes of an expansion; `number` is a choice, the first node of an
+    expansion, or the input that is missing.
+    """
 
     node: int
     start: int
@@ -63,6 +67,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     error: str = ""
     delay_s: float = 0.0
     length: int = 0
+    number: int = -1
     record: bytes = b""
     durations_s: tuple[float, ...] = ()
 
@@ -70,16 +75,17 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         """All but the bytes, in the order that Lua expects."""
         return [
             self.node, self.start, self.count, self.outcome, self.attempt, self.seconds, self.waited_s,
-            self.output_bytes, self.kind, self.error, self.delay_s, self.length,
+            self.output_bytes, self.kind, self.error, self.delay_s, self.length, self.number,
         ]  # fmt: skip
 
 
 class Beat(NamedTuple):
-    """A supervisor's answer: whom to reap, which runs are over, which tickets to send."""
+    """A supervisor's answer: whom to reap, what need not go on (``run|node``), which tickets to send, gathers due."""
 
     expired: list[str]
     over: list[str]
     tickets: list[str]
+    due: list[str]
 
 
 @cache
@@ -123,32 +129,47 @@ class Store:
 
     def stage(self, run: str, sealed: Sealed) -> None:
         """Write a graph under keys that expire unless `submit` publishes it."""
+        keys = [self.keys.run(run, part) for part in ("plan", "spec", "dependents", "missing", "state", "map")]
+        self._write(run, sealed, lambda pipe: [pipe.expire(key, STAGE_EXPIRY_S) for key in keys])
+
+    def stage_part(self, run: str, sealed: Sealed) -> None:
+        """Write what a result with the outcome ``expand`` adds to a run."""
+        key = self.keys.run(run, "parts")
+        self._write(run, sealed, lambda pipe: [pipe.hset(key, str(sealed.first), sealed.record)])
+
+    def _write(self, run: str, sealed: Sealed, also: Callable[[Any], Any]) -> None:
         key = {part: self.keys.run(run, part) for part in ("plan", "spec", "dependents", "missing", "state", "map")}
-        total = len(sealed.plans)
+        total, base = len(sealed.nodes), sealed.first
         pipe = self.client.pipeline(transaction=False)
-        pipe.set(key["missing"], sealed.missing)
-        pipe.set(key["state"], b"." * total)
+        pipe.setrange(key["missing"], 4 * base, sealed.missing)
+        pipe.setrange(key["state"], base, b"." * total)
         if sealed.lengths:
             pipe.hset(key["map"], mapping=sealed.lengths)
         for first in range(0, total, STAGE_NODES):
-            nodes = range(first, min(first + STAGE_NODES, total))
-            pipe.hset(key["plan"], mapping={n: sealed.plans[n] for n in nodes})
-            pipe.hset(key["spec"], mapping={n: sealed.specs[n] for n in nodes})
-            users = {n: sealed.dependents[n] for n in (*nodes, total) if n in sealed.dependents}
+            rows = range(first, min(first + STAGE_NODES, total))
+            pipe.hset(key["plan"], mapping={base + row: sealed.plans[row] for row in rows})
+            pipe.hset(key["spec"], mapping={base + row: sealed.specs[row] for row in rows})
+            owners = (*range(base + rows.start, base + rows.stop), sealed.root)
+            users = {n: sealed.dependents[n] for n in owners if n in sealed.dependents}
             if users:
                 pipe.hset(key["dependents"], mapping=users)
             if first == 0:
-                for name in key.values():
-                    pipe.expire(name, STAGE_EXPIRY_S)
+                also(pipe)
             pipe.execute()
 
-    def submit(self, run: str, sealed: Sealed, facts: dict[str, Any]) -> bool:
+    def submit(self, run: str, sealed: Sealed, facts: dict[str, Any], fail_fast: bool = False) -> bool:
         """Publish a staged graph; False if the run was there already."""
-        meta = {"manifest": sealed.manifest, "workflow": sealed.graph.name, **facts}
-        if sealed.graph.timeout_s is not None:
-            meta["timeout_s"] = sealed.graph.timeout_s
-        pairs = [part for pair in meta.items() for part in pair]
-        return bool(self._call("submit", run, len(sealed.plans), int(sealed.graph.fail_fast), *pairs))
+        pairs = [part for pair in {"manifest": sealed.record, **facts}.items() for part in pair]
+        return bool(self._call("submit", run, len(sealed.nodes), int(fail_fast), *pairs))
+
+    def allocate(self, run: str, count: int) -> int:
+        """Set indices aside for nodes to be added to a run: the first of `count`."""
+        return int(self.client.hincrby(self.keys.run(run, "meta"), "top", count)) - count
+
+    def parts(self, run: str, firsts: Sequence[int]) -> list[bytes | None]:
+        """Signed records of the parts that were added to a run, by their first nodes."""
+        found: list[bytes | None] = self.client.hmget(self.keys.run(run, "parts"), [str(first) for first in firsts])
+        return found
 
     # --- working -----------------------------------------------------------------------
 
@@ -176,9 +197,9 @@ class Store:
 
     # --- supervising -------------------------------------------------------------------
 
-    def renew(self, worker: str, group: str, slots: int, drainers: Sequence[str], runs: Iterable[str]) -> Beat:
-        """One beat of a supervisor."""
-        answer = self._call("renew", worker, group, slots, len(drainers), *drainers, *runs)
+    def renew(self, worker: str, group: str, slots: int, drainers: Sequence[str], work: Iterable[str]) -> Beat:
+        """One beat of a supervisor, whose `drainers` are at `work` (``run|node``)."""
+        answer = self._call("renew", worker, group, slots, len(drainers), *drainers, *work)
         return Beat(*([entry.decode() for entry in part] for part in answer))
 
     def await_nudge(self, group: str, timeout_s: float) -> None:
@@ -235,6 +256,22 @@ class Store:
         """First item of the chunk of each of these items, -1 where nothing is stored."""
         packed = self.client.getrange(self.keys.at(run, node), 4 * start, 4 * (start + count) - 1)
         return [mark - 1 for mark in struct.unpack(f"<{count}I", packed.ljust(4 * count, b"\0"))]
+
+    def states(self, run: str, nodes: Sequence[int]) -> list[tuple[str, str]]:
+        """State byte of each node, and of a cancelled one what it was before."""
+        pipe = self.client.pipeline(transaction=False)
+        for node in nodes:
+            pipe.getrange(self.keys.run(run, "state"), node, node)
+            pipe.hget(self.keys.run(run, "map"), f"{node}:was")
+        answers = [(answer or b"").decode() for answer in pipe.execute()]
+        return list(zip(answers[::2], answers[1::2], strict=True))
+
+    def waiting_ranges(self, run: str, node: int) -> list[range]:
+        """Items of a map that no worker has taken yet, though they could."""
+        pairs = (
+            entry.partition(b":")[::2] for entry in self.client.lrange(self.keys.run(run, f"ranges:{node}"), 0, -1)
+        )
+        return [range(int(start), int(start) + int(count)) for start, count in pairs]
 
     def introduce_worker(self, worker: str, facts: dict[str, str]) -> None:
         """Say what a worker is; kept for a day."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,16 +12,20 @@ import msgspec
 
 from celeryflow.errors import SerializationError
 from celeryflow.graph import trace
-from celeryflow.graph.model import Edge, Graph, Node, NodeKind, OnError, Record, StepSpec
+from celeryflow.graph.model import Edge, Graph, Node, NodeKind, OnError, Record, Role, StepSpec
+from celeryflow.graph.refs import holes
 from celeryflow.graph.trace import Traced
 from celeryflow.values import codec
 from celeryflow.values.functions import pack_function
-from celeryflow.values.vault import CALL, MANIFEST, PYTHON, Pointer, Vault
+from celeryflow.values.vault import CALL, MANIFEST, PART, PYTHON, Pointer, Vault
 
 FEW_INPUTS = 16
 """Up to this many results of steps come with a claim; more are fetched by the worker."""
 
-_EDGE_CODES = {Edge.WHOLE: 0, Edge.ITEMS: 1, Edge.LENGTH: 2}
+_EDGE_CODES = {Edge.WHOLE: 0, Edge.ITEMS: 1, Edge.LENGTH: 2, Edge.ENDED: 3, Edge.CHOICE: 4}
+
+Nodes = Sequence[Node] | Mapping[int, Node]
+"""Nodes by index."""
 
 
 class Feed(Record, frozen=True):
@@ -59,6 +64,16 @@ class Call(Record, frozen=True):
     on_error: OnError = OnError.RAISE
     is_planned: bool = False
     length: int | None = None
+    role: Role = Role.CALL
+    depth: int = 0
+    phase: str | None = None
+    is_fatal: bool = True
+
+
+class Part(Record, frozen=True):
+    """Nodes that were added to a run while it went on."""
+
+    nodes: tuple[Node, ...]
 
 
 class Manifest(Record, frozen=True):
@@ -75,11 +90,10 @@ class Manifest(Record, frozen=True):
 
 
 class Sealed(NamedTuple):
-    """A run ready to be stored: see `Store.stage` and `Store.submit`."""
+    """A graph ready to be stored: see `Store.stage`; `record` is a signed Manifest or Part."""
 
-    graph: Graph
-    result: Pointer
-    manifest: bytes
+    nodes: tuple[Node, ...]
+    record: bytes
     code: dict[str, bytes]
     digests: list[str]
     specs: list[bytes]
@@ -88,18 +102,30 @@ class Sealed(NamedTuple):
     missing: bytes
     lengths: dict[str, int]
 
+    @property
+    def first(self) -> int:
+        """Index of the first node."""
+        return self.nodes[0].index
 
-def seal_run(traced: Traced, run: str, vault: Vault, version: str, pool: str = "") -> Sealed:
-    """Sign a traced workflow as run `run` for the workers of `pool`, storing its large arguments.
+    @property
+    def root(self) -> int:
+        """Index of the imaginary node that those which wait for nothing depend on."""
+        return self.nodes[-1].index + 1
+
+
+PackedCode = dict[int, tuple[Any, str, bytes]]
+"""Functions that were packed already, by identity: they themselves, their digests and bytes."""
+
+
+def seal_run(traced: Traced, run: str, vault: Vault, version: str, pool: str = "") -> tuple[Sealed, Pointer]:
+    """Sign a traced workflow as run `run` for the workers of `pool`, storing its large arguments; and its result.
 
     Raises
     ------
     SerializationError, ValueTooLargeError
         Naming step and argument. Nothing but unreferenced blobs is left behind.
     """
-    graph, code = traced.graph, _pack_functions(traced)
-    digests = [code[id(call.callee.function)][0] for call in traced.calls]
-    records = (_call(graph, n, c, d, vault) for n, c, d in zip(graph.nodes, traced.calls, digests, strict=True))
+    graph = traced.graph
     manifest = Manifest(
         run=run,
         version=version,
@@ -110,18 +136,58 @@ def seal_run(traced: Traced, run: str, vault: Vault, version: str, pool: str = "
         blob_limit_bytes=vault.limit_bytes,
     )
     stored = vault.point([msgspec.msgpack.encode(manifest)], f"the graph of workflow {graph.name!r}")
-    users = _users(graph)
+    return _seal(traced, run, vault, vault.seal(MANIFEST, (run,), stored), pool), manifest.result
+
+
+def seal_part(
+    traced: Traced, run: str, vault: Vault, returns: tuple[int, int], pool: str, packed: PackedCode
+) -> Sealed:
+    """Sign what node and item `returns` add to their run; the last node has their value."""
+    nodes = traced.graph.nodes
+    record = vault.seal(PART, (run, nodes[0].index), Part(nodes=nodes))
+    return _seal(traced, run, vault, record, pool, packed, returns)
+
+
+def _seal(
+    traced: Traced,
+    run: str,
+    vault: Vault,
+    record: bytes,
+    pool: str,
+    packed: PackedCode | None = None,
+    returns: tuple[int, int] | None = None,
+) -> Sealed:
+    nodes = traced.graph.nodes
+    known = {n.index: n for n in nodes}
+    code = _pack_functions(traced, {} if packed is None else packed)
+    mine = [code[id(call.callee.function)] for call in traced.calls]
+    calls = (_call(known, n, c, d, vault) for n, c, (_, d, _) in zip(nodes, traced.calls, mine, strict=True))
+    specs = [vault.seal(CALL, (run, n.index), call) for n, call in zip(nodes, calls, strict=True)]
+    sealed = wire(nodes, [digest for _, digest, _ in mine], specs, holes(traced.result), pool, returns)
+    return sealed._replace(record=record, code={digest: data for _, digest, data in mine})
+
+
+def wire(
+    nodes: tuple[Node, ...],
+    digests: list[str],
+    specs: list[bytes],
+    returned: set[int],
+    pool: str = "",
+    returns: tuple[int, int] | None = None,
+) -> Sealed:
+    """How nodes depend on each other, as the Lua verbs read it; `returned` are those whose value is the workflow's."""
+    users = _users(nodes)
+    plans = Plans({n.index: n for n in nodes}, users, returned, pool, returns)
     return Sealed(
-        graph=graph,
-        result=manifest.result,
-        manifest=vault.seal(MANIFEST, (run,), stored),
-        code=dict(code.values()),
+        nodes=nodes,
+        record=b"",
+        code={},
         digests=digests,
-        specs=[vault.seal(CALL, (run, index), record) for index, record in enumerate(records)],
-        plans=[_plan(graph, n, d, users.get(n.index, []), pool) for n, d in zip(graph.nodes, digests, strict=True)],
+        specs=specs,
+        plans=[plans.encode(n, d) for n, d in zip(nodes, digests, strict=True)],
         dependents={node: struct.pack(f"<{len(codes)}I", *codes) for node, codes in users.items()},
-        missing=struct.pack(f">{len(graph.nodes)}I", *(_missing(node) for node in graph.nodes)),
-        lengths={f"{n.index}:n": n.length for n in graph.nodes if n.length is not None},
+        missing=struct.pack(f">{len(nodes)}I", *(_missing(node) for node in nodes)),
+        lengths={f"{n.index}:n": n.length for n in nodes if n.length is not None},
     )
 
 
@@ -132,25 +198,25 @@ def open_manifest(record: bytes, run: str, vault: Vault) -> Manifest:
     return msgspec.msgpack.decode(data, type=Manifest)
 
 
-def origin(graph: Graph, node: int) -> int:
+def origin(nodes: Nodes, node: int) -> int:
     """The map whose items and keys a map goes through; -1 for a step."""
-    if not graph.nodes[node].is_map:
+    if not nodes[node].is_map:
         return -1
-    while (source := graph.nodes[node].source) is not None:
+    while (source := nodes[node].source) is not None:
         node = source
     return node
 
 
-def _pack_functions(traced: Traced) -> dict[int, tuple[str, bytes]]:
-    packed: dict[int, tuple[str, bytes]] = {}
+def _pack_functions(traced: Traced, packed: PackedCode) -> PackedCode:
     for call in traced.calls:
         callee = call.callee
         if id(callee.function) not in packed:
-            packed[id(callee.function)] = pack_function(callee.function, callee.retry_on, callee.spec.label)
+            digest, data = pack_function(callee.function, callee.retry_on, callee.spec.label)
+            packed[id(callee.function)] = callee.function, digest, data
     return packed
 
 
-def _call(graph: Graph, node: Node, call: trace.Call, digest: str, vault: Vault) -> Call:
+def _call(nodes: Nodes, node: Node, call: trace.Call, digest: str, vault: Vault) -> Call:
     template = (call.args, call.kwargs, tuple(m.hole for m in call.mapped))
     try:
         pointer = vault.point([template], f"the arguments of step {node.name!r}")
@@ -162,11 +228,15 @@ def _call(graph: Graph, node: Node, call: trace.Call, digest: str, vault: Vault)
         code=digest,
         template=pointer,
         kind=node.kind,
-        feeds=tuple(feed_of(graph, i.node, i.edge) for i in node.inputs),
+        feeds=tuple(feed_of(nodes, i.node, i.edge) for i in node.inputs),
         mapped=tuple(_mapped(node, mapped, vault) for mapped in call.mapped),
         on_error=node.on_error,
         is_planned=node.is_planned,
         length=node.length,
+        role=node.role,
+        depth=node.depth,
+        phase=node.phase,
+        is_fatal=node.is_fatal,
     )
 
 
@@ -180,10 +250,10 @@ def _name_argument(node: Node, call: trace.Call, error: SerializationError) -> S
     return error
 
 
-def feed_of(graph: Graph, node: int, edge: Edge = Edge.WHOLE) -> Feed:
+def feed_of(nodes: Nodes, node: int, edge: Edge = Edge.WHOLE) -> Feed:
     """How a user of `node` reads it."""
-    source = graph.nodes[node]
-    return Feed(node=node, name=source.name, edge=edge, origin=origin(graph, node), on_error=source.on_error)
+    source = nodes[node]
+    return Feed(node=node, name=source.name, edge=edge, origin=origin(nodes, node), on_error=source.on_error)
 
 
 def _mapped(node: Node, mapped: trace.Mapped, vault: Vault) -> Mapped:
@@ -196,14 +266,15 @@ def _mapped(node: Node, mapped: trace.Mapped, vault: Vault) -> Mapped:
     )
 
 
-def _users(graph: Graph) -> dict[int, list[int]]:
-    """Dependents of each node as ``4 * node + edge``; those of nothing depend on an imaginary last node."""
+def _users(nodes: Sequence[Node]) -> dict[int, list[int]]:
+    """Dependents of each node as ``8 * node + edge``; those of nothing depend on an imaginary last node."""
     users: dict[int, list[int]] = {}
-    for node in graph.nodes:
+    root = nodes[-1].index + 1
+    for node in nodes:
         for needed in node.inputs:
-            users.setdefault(needed.node, []).append(4 * node.index + _EDGE_CODES[needed.edge])
+            users.setdefault(needed.node, []).append(8 * node.index + _EDGE_CODES[needed.edge])
         if not node.inputs:
-            users.setdefault(len(graph.nodes), []).append(4 * node.index)
+            users.setdefault(root, []).append(8 * node.index)
     return users
 
 
@@ -212,18 +283,65 @@ def _missing(node: Node) -> int:
     return sum(needed.edge is not Edge.ITEMS for needed in node.inputs) or int(not node.inputs)
 
 
-def _plan(graph: Graph, node: Node, digest: str, users: list[int], pool: str = "") -> bytes:
-    """What the Lua verbs know of a node, in the order that base.lua names."""
-    steps = [i.node for i in node.inputs if i.edge is Edge.WHOLE and not graph.nodes[i.node].is_map]
-    plan: list[Any] = [
-        "m" if node.is_map else "s",
-        node.spec.queue + pool,
-        node.spec.priority,
-        node.spec.max_worker_losses,
-        digest[:8],
-        steps if len(steps) <= FEW_INPUTS else [],
-        [needed.node for needed in node.inputs if needed.edge is Edge.ITEMS],
-        [code // 4 for code in users if code % 4 == _EDGE_CODES[Edge.ITEMS]],
-        node.is_planned,
-    ]
-    return msgspec.msgpack.encode(plan)
+class Plans:
+    """What the Lua verbs know of the nodes of a graph, in the order that base.lua names."""
+
+    def __init__(
+        self,
+        nodes: Mapping[int, Node],
+        users: Mapping[int, list[int]],
+        returned: set[int],
+        pool: str,
+        returns: tuple[int, int] | None,
+    ) -> None:
+        self.nodes, self.users, self.returned, self.pool, self.returns = nodes, users, returned, pool, returns
+        self._timed = [n for n in nodes.values() if n.deadline_s is not None]
+        self._timers: dict[int, list[int]] = {}
+        for gather in self._timed:
+            for i in gather.inputs:
+                self._timers.setdefault(i.node, []).append(gather.index)
+        self._left_out = self._upstream([n.index for n in self._timed])
+
+    def encode(self, node: Node, digest: str) -> bytes:
+        """The plan of one node."""
+        steps = [i.node for i in node.inputs if i.edge is Edge.WHOLE and not self.nodes[i.node].is_map]
+        plan: list[Any] = [
+            "m" if node.is_map else "s",
+            node.spec.queue + self.pool,
+            node.spec.priority,
+            node.spec.max_worker_losses,
+            digest[:8],
+            steps if len(steps) <= FEW_INPUTS else [],
+            [needed.node for needed in node.inputs if needed.edge is Edge.ITEMS],
+            [code // 8 for code in self.users.get(node.index, []) if code % 8 == _EDGE_CODES[Edge.ITEMS]],
+            node.is_planned,
+            node.is_fatal,
+            self._extra(node),
+        ]
+        return msgspec.msgpack.encode(plan)
+
+    def _extra(self, node: Node) -> dict[str, Any] | bool:
+        """What few nodes have; False where there is nothing."""
+        gates = [i.choice for i in node.inputs if i.edge is Edge.CHOICE]
+        is_last = self.returns is not None and node.index == max(self.nodes)
+        extra = {
+            "role": node.role.value if node.role in (Role.DECIDE, Role.EXPAND) else None,
+            "choice": gates[0] if gates else None,
+            "deadline_s": node.deadline_s,
+            "timers": self._timers.get(node.index),
+            "inputs": [i.node for i in node.inputs] if node.index in self._left_out else None,
+            "is_returned": (node.index in self.returned) or None,
+            "returns": self.returns if is_last else None,
+            "parent": self.returns[0] if self.returns else None,
+        }
+        return {name: value for name, value in extra.items() if value is not None} or False
+
+    def _upstream(self, found: list[int]) -> set[int]:
+        """These nodes and all that they need."""
+        seen: set[int] = set()
+        while found:
+            node = found.pop()
+            if node not in seen:
+                seen.add(node)
+                found += [i.node for i in self.nodes[node].inputs]
+        return seen

@@ -19,8 +19,8 @@ T = TypeVar("T")
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
-VALUE, FAILURE, OMITTED, UPSTREAM, LENGTH, CALL, MANIFEST = (
-    "value", "failure", "omitted", "upstream", "length", "call", "manifest",
+VALUE, FAILURE, OMITTED, UPSTREAM, LENGTH, GATHERED, EXPANSION, CALL, MANIFEST, PART = (
+    "value", "failure", "omitted", "upstream", "length", "gathered", "expansion", "call", "manifest", "part",
 )  # fmt: skip
 """Kinds of records. ``upstream`` and ``omitted`` stand for items that did not run: an input failed, or was left out."""
 

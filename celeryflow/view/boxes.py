@@ -112,7 +112,7 @@ def drawing(
     at = now if now is not None else (seen.last_at or 0.0)
     for group in (_by_step, _by_use, _by_phase):
         members: dict[Hashable, list[StepRecord]] = {}
-        for record in seen.steps:
+        for record in seen.top:
             members.setdefault(group(record), []).append(record)
         arrows = _arrows(graph, list(members.values()))
         span = _span(len(members), arrows)
@@ -124,7 +124,7 @@ def drawing(
     boxes = tuple(
         _box(f"n{place}", records, at, bool(phases), is_phase) for place, records in enumerate(members.values())
     )
-    return Drawing(graph.name, boxes, arrows, phases, span, fits, _merged(len(seen.steps), len(boxes)))
+    return Drawing(graph.name, boxes, arrows, phases, span, fits, _merged(len(seen.top), len(boxes)))
 
 
 def _merged(steps: int, boxes: int) -> str:

@@ -19,9 +19,9 @@ def outline(graph: Graph, snapshot: Snapshot | None = None, now: float | None = 
     at = now if now is not None else (seen.last_at or 0.0)
     steps = "step" if len(graph.nodes) == 1 else "steps"
     lines, phase = [f"{words.plain(graph.name, 80)}: {words.number(len(graph.nodes))} {steps}"], None
-    for position, record in enumerate(seen.steps):
+    for position, record in enumerate(seen.top):
         if len(lines) >= MAX_LINES:
-            lines.append(f"… and {words.number(len(seen.steps) - position)} more")
+            lines.append(f"… and {words.number(len(seen.top) - position)} more")
             break
         if record.node.phase != phase:
             phase = record.node.phase

@@ -17,7 +17,7 @@ def rows(snapshot: Snapshot, now: float | None = None) -> tuple[list[Summary], i
     Phases first, then the steps that are in none; where these are many, uses of one step share a
     line. Above `MAX_ROWS` those that run or went wrong are kept before the others.
     """
-    outside = sum(record.node.phase is None for record in snapshot.steps)
+    outside = sum(record.node.phase is None for record in snapshot.top)
     is_many = len(snapshot.graph.phases) + outside > MAX_ROWS
     found = snapshot.phases(now) + _by_use(snapshot, now) if is_many else snapshot.rows(now)
     if len(found) <= MAX_ROWS:
@@ -31,7 +31,7 @@ _URGENCY = {State.FAILURE: 0, State.RETRYING: 1, State.RUNNING: 2}
 
 def _by_use(snapshot: Snapshot, now: float | None) -> list[Summary]:
     groups: dict[str, list[StepRecord]] = {}
-    for record in snapshot.steps:
+    for record in snapshot.top:
         if record.node.phase is None:
             groups.setdefault(record.node.spec.name, []).append(record)
     at = now if now is not None else (snapshot.last_at or 0.0)

@@ -181,7 +181,7 @@ class LiveText:
 
     def _tell(self, snapshot: Snapshot, now: float | None) -> None:
         """Write a line for each loss and each end that was not told yet."""
-        for record in snapshot.steps:
+        for record in snapshot.top:
             if record.losses > self._losses.get(record.node.index, 0):
                 self._losses[record.node.index] = record.losses
                 self._print(Text(_told_loss(record)))

@@ -135,17 +135,17 @@ def failure_place(snapshot: Snapshot) -> tuple[str, str]:
     if failure is None:
         return "", ""
     item = "" if failure.index is None else f"[{failure.index}]"
-    return plain(snapshot.steps[node].node.name, 60) + item, plain(failure.error or failure.kind, 300)
+    return plain(snapshot.nodes[node].name, 60) + item, plain(failure.error or failure.kind, 300)
 
 
 def next_calls(snapshot: Snapshot) -> list[str]:
     """What to type next: calls on ``run``, or on the workflow by its name."""
     failure, node = snapshot.first_failure()
-    name = "" if failure is None else plain(snapshot.steps[node].node.name, 60)
+    name = "" if failure is None else plain(snapshot.nodes[node].name, 60)
     calls = ["run.errors()"] if failure is not None else []
     if snapshot.status is State.SUCCESS:
         return ["run.result()", "run.steps()", *calls]
-    if failure is not None and snapshot.steps[node].node.is_map:
+    if failure is not None and snapshot.nodes[node].is_map:
         calls.append(f'run.value("{name}", partial=True)')
     elif failure is not None:
         calls.append(f'run.logs("{name}")')

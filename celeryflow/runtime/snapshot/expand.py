@@ -125,7 +125,7 @@ def _before(durations: Floats, is_first: NDArray[np.bool_]) -> Floats:
 
 def _under_way(snapshot: Snapshot, node: int | None) -> Rows:
     """What workers hold now. Of a chunk, the first item is taken to run since the claim."""
-    records = snapshot.steps if node is None else [snapshot.steps[node]]
+    records = snapshot.steps if node is None else [snapshot.record_of(node)]
     held = [(r.node.index, start, claim) for r in records for start, claim in sorted(r.open.claims.items())]
     count = np.array([claim.size for _, _, claim in held], dtype=np.int64)
     entry = np.repeat(np.arange(len(held)), count)
@@ -161,7 +161,7 @@ def ready_at(snapshot: Snapshot, rows: Rows) -> Floats:
     order = np.argsort(rows.node, kind="stable")
     nodes, starts = np.unique(rows.node[order], return_index=True)
     for node, at in zip(nodes.tolist(), np.split(order, starts)[1:], strict=True):
-        ready[at] = _inputs_at(snapshot, snapshot.steps[node], rows, rows.item[at])
+        ready[at] = _inputs_at(snapshot, snapshot.record_of(node), rows, rows.item[at])
     floors = [snapshot.floors.get(generation, NAN) for generation in range(snapshot.generation + 1)]
     ready = np.fmax(ready, np.array(floors)[np.clip(rows.generation, 0, snapshot.generation)])
     again = np.append(rows.again_at, NAN)[_previous(rows.node, rows.item)]

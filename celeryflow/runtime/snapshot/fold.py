@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from msgspec.structs import replace
 
 from celeryflow.errors import UnknownStepError, did_you_mean
-from celeryflow.graph.model import Event, Graph
+from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.attempts import AttemptLog, MarkLog
 from celeryflow.runtime.snapshot.record import FirstFailure, StepRecord, end_state
@@ -45,7 +45,9 @@ class Snapshot:
     floors : dict of int to float
         When each generation began: by submit or resume.
     steps : list of StepRecord
-        One for each node, in the graph's order.
+        One for each node, in the graph's order; then those that were added while the run went on.
+    nodes : dict of int to Node
+        All of these nodes, by their indices.
     attempts : AttemptLog
         Every ended attempt.
     marks : MarkLog
@@ -72,17 +74,28 @@ class Snapshot:
         self.reason = ""
         self.floors: dict[int, float] = {}
         self.attempts, self.marks = AttemptLog(), MarkLog()
-        self.steps = [StepRecord(node, self.attempts, self.marks) for node in graph.nodes]
+        self.steps: list[StepRecord] = []
+        self.nodes: dict[int, Node] = {}
+        self._records: dict[int, StepRecord] = {}
         self._followers: dict[int, list[StepRecord]] = defaultdict(list)
-        for record in self.steps:
+        self._add(graph.nodes)
+
+    def _add(self, nodes: Iterable[Node], at: float | None = None) -> None:
+        added = [StepRecord(node, self.attempts, self.marks) for node in nodes if node.index not in self.nodes]
+        for record in added:
+            record.queued_from = at
+            self.nodes[record.node.index] = record.node
+            self._records[record.node.index] = record
+        for record in added:
             self._wire(record)
+        self.steps += added
 
     def _wire(self, record: StepRecord) -> None:
         """Connect a record to its inputs, and to the map whose length is its own."""
         node = record.node
-        record.inputs = tuple((self.steps[i.node], i.edge) for i in node.inputs)
+        record.inputs = tuple((self._records[i.node], i.edge) for i in node.inputs)
         if node.source is not None:
-            record.length = self.steps[node.source].length if record.length is None else record.length
+            record.length = self._records[node.source].length if record.length is None else record.length
             self._followers[node.source].append(record)
 
     # --- folding -----------------------------------------------------------------------------
@@ -96,8 +109,9 @@ class Snapshot:
             event = replace(event, generation=self.generation)
         if event.node < 0:
             self._apply_to_run(event)
-        elif event.node < len(self.steps):
-            record = self.steps[event.node]
+        elif event.node in self._records:
+            record = self._records[event.node]
+            self._add(event.nodes, event.at)
             if record.ended_as is not None and event.generation > record.ended_in:
                 record.rerun(event)
             verb = _VERBS.get(event.event)
@@ -157,8 +171,17 @@ class Snapshot:
         for record in self.steps:
             if record.node.name == step:
                 return record
-        hint = did_you_mean(step, self.graph.names())
+        hint = did_you_mean(step, [record.node.name for record in self.steps])
         raise UnknownStepError(f"run {self.run_id!r} has no step {step!r}.{hint}")
+
+    def record_of(self, node: int) -> StepRecord:
+        """The record of the node with this index."""
+        return self._records[node]
+
+    @property
+    def top(self) -> list[StepRecord]:
+        """The steps that the workflow's body called; what these added is part of them."""
+        return [record for record in self.steps if not record.node.depth]
 
     def counts(self) -> dict[State, int]:
         """How many steps are in each state; every state is there."""
@@ -174,7 +197,7 @@ class Snapshot:
 
     def total(self, now: float | None = None) -> Summary:
         """The whole run in one line: all its steps together."""
-        return summarise(self.graph.name, self.steps, self._now(now))
+        return summarise(self.graph.name, self.top, self._now(now))
 
     def phases(self, now: float | None = None) -> list[Summary]:
         """One summary a phase, in order; steps outside a phase are in none.
@@ -185,7 +208,7 @@ class Snapshot:
             The server's time, until which what still runs lasts; None for the latest event's.
         """
         members: dict[str, list[StepRecord]] = {phase: [] for phase in self.graph.phases}
-        for record in self.steps:
+        for record in self.top:
             if record.node.phase is not None:
                 members.setdefault(record.node.phase, []).append(record)
         return [summarise(phase, records, self._now(now)) for phase, records in members.items()]
@@ -196,7 +219,7 @@ class Snapshot:
 
     def rows(self, now: float | None = None) -> list[Summary]:
         """What a view lists: the phases, then each step that is in none."""
-        outside = [r for r in self.steps if r.node.phase is None]
+        outside = [r for r in self.top if r.node.phase is None]
         return self.phases(now) + [summarise(r.node.name, [r], self._now(now)) for r in outside]
 
     def first_failure(self) -> tuple[FirstFailure | None, int]:
@@ -226,6 +249,8 @@ _VERBS: dict[str, Callable[[StepRecord, Event], None]] = {
     "retrying": StepRecord.retry,
     "lost": StepRecord.lose,
     "released": StepRecord.release,
+    "expanded": StepRecord.expand,
+    "cancelled": StepRecord.cancel,
     "length": StepRecord.know_length,
     "settled": StepRecord.settle,
 }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from celeryflow.graph.model import Event, Failure, Graph, LogLine
+from celeryflow.graph.model import Event, Failure, LogLine, Node
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot import expand as ex
 from celeryflow.runtime.snapshot.attempts import OUTCOMES, STATES
@@ -122,8 +122,10 @@ def items(snapshot: Snapshot, step: str, keys: Sequence[str] | None) -> pd.DataF
 def timeline(snapshot: Snapshot, keys: Keys) -> pd.DataFrame:
     """One row an attempt of a step or item, those under way last, without an outcome."""
     rows = ex.expand(snapshot)
-    is_map = np.array([r.node.is_map for r in snapshot.steps], dtype=bool)[rows.node]
-    names = np.array(snapshot.graph.names(), dtype=object)
+    is_map, names = np.zeros(max(snapshot.nodes) + 1, dtype=bool), np.full(max(snapshot.nodes) + 1, "", dtype=object)
+    for index, node in snapshot.nodes.items():
+        is_map[index], names[index] = node.is_map, node.name
+    is_map = is_map[rows.node]
     return pd.DataFrame(
         {
             "generation": pd.Series(rows.generation, dtype="int64"),
@@ -154,7 +156,7 @@ def errors(snapshot: Snapshot, failures: Sequence[tuple[int, int | None, Failure
     keys : callable
         Gives the keys of a map's items from its node's index.
     """
-    nodes, known = snapshot.graph.nodes, {node: keys(node) for node in {node for node, _, _ in failures}}
+    nodes, known = snapshot.nodes, {node: keys(node) for node in {node for node, _, _ in failures}}
     return pd.DataFrame(
         {
             "step": _texts(nodes[node].name for node, _, _ in failures),
@@ -171,13 +173,13 @@ def errors(snapshot: Snapshot, failures: Sequence[tuple[int, int | None, Failure
     )
 
 
-def logs(lines: Sequence[LogLine], graph: Graph) -> pd.DataFrame:
+def logs(lines: Sequence[LogLine], nodes: Mapping[int, Node]) -> pd.DataFrame:
     """One row a line of captured output."""
-    is_item = np.array([graph.nodes[line.node].is_map and line.index >= 0 for line in lines], dtype=bool)
+    is_item = np.array([nodes[line.node].is_map and line.index >= 0 for line in lines], dtype=bool)
     return pd.DataFrame(
         {
             "at": _times(line.at for line in lines),
-            "step": _texts(graph.nodes[line.node].name for line in lines),
+            "step": _texts(nodes[line.node].name for line in lines),
             "index": _whole_or_none(np.array([line.index for line in lines], dtype=np.int64), is_item),
             "attempt": _whole(line.attempt for line in lines),
             "worker": _texts(line.worker or None for line in lines),
@@ -187,9 +189,9 @@ def logs(lines: Sequence[LogLine], graph: Graph) -> pd.DataFrame:
     )
 
 
-def events(events: Iterable[Event], run: str, graph: Graph) -> pd.DataFrame:
+def events(events: Iterable[Event], run: str, nodes: Mapping[int, Node]) -> pd.DataFrame:
     """One row an event; `items` is ``[first, past the last]``."""
-    names = graph.names()
+    names = {index: node.name for index, node in nodes.items()}
     rows = [event.public(run, names) for event in events]
     return pd.DataFrame(
         {
@@ -292,7 +294,7 @@ def _one_key(keys: Sequence[str] | None, index: int | None) -> str | None:
 def _keys_of(snapshot: Snapshot, rows: ex.Rows, keys: Keys) -> Any:
     found = np.full(len(rows), None, dtype=object)
     for node in np.unique(rows.node).tolist():
-        if snapshot.steps[node].node.is_map:
+        if snapshot.nodes[node].is_map:
             mine = rows.node == node
             found[mine] = _key_of(keys(node), rows.item[mine])
     return found

@@ -85,7 +85,7 @@ class StepRecord:
         self.ended_as: State | None = None
         self.failure: FirstFailure | None = None
         self._trouble = ""
-        self.cause = -1
+        self.cause, self._is_not_chosen = -1, False
         self._ended_at: float | None = None
         self._claimed_at: float | None = None
         self._first_entry = self._last_entry = NO_ENTRY
@@ -101,6 +101,8 @@ class StepRecord:
             return State.RUNNING
         if State.RETRYING in self.open.waiting.values():
             return State.RETRYING
+        if State.RUNNING in self.open.waiting.values():
+            return State.RUNNING
         if self.node.is_map and self.ended:
             return State.RUNNING
         return State.READY if self._is_ready() else State.PENDING
@@ -172,12 +174,18 @@ class StepRecord:
         """Its first error in one line, or why it was skipped; while it waits, the latest; else empty."""
         if self.failure is not None:
             return self.failure.error
-        return self._why_skipped() if self.cause >= 0 else self._trouble if self.open.waiting else ""
+        if self.cause >= 0:
+            return self._why_skipped()
+        return self._trouble if self.open.waiting or self.ended_as is State.CANCELLED else ""
 
     def _why_skipped(self) -> str:
-        """The failed step that this one needed, by way of others that were skipped for it."""
+        """The failed step that this one needed, by way of others that were skipped for it; or the branch."""
+        if self._is_not_chosen:
+            return "the branch took another arm"
         cause: StepRecord | None = self
         while cause is not None and cause.cause >= 0:
+            if cause._is_not_chosen:
+                return cause._why_skipped()
             cause = next((r for r, _ in cause.inputs if r.node.index == cause.cause), None)
         return f"needs step {cause.node.name!r}, which ended as {cause.status}" if cause else "upstream"
 
@@ -264,7 +272,7 @@ class StepRecord:
             self._cancelled += count
         else:
             self.failed += count
-            self.absorbed += count if event.is_absorbed else 0
+            self.absorbed += count if self._is_absorbed(event) else 0
         self._end_step(event, state)
 
     def skip(self, event: Event) -> None:
@@ -275,7 +283,7 @@ class StepRecord:
         is_item = self.node.is_map and event.cause < 0 and bool(event.worker)
         if self.length is None or (start == 0 and count == self.length and not is_item):
             self.skipped = max(0, (self.length or 0) - self.done - self.failed - self._cancelled)
-            self.cause = event.cause
+            self.cause, self._is_not_chosen = event.cause, event.kind == "branch"
             self._end(event.at, event.generation, State.SKIPPED)
         else:
             self.skipped += count
@@ -294,6 +302,18 @@ class StepRecord:
     def release(self, event: Event) -> None:
         """A worker handed items back: no attempt, nothing charged."""
         self.open.take(*self._clip(event))
+
+    def expand(self, event: Event) -> None:
+        """Items go on as steps of their own, whose end they wait for."""
+        start, count = self._clip(event)
+        if self.ended_as is None:
+            self.open.take(start, count)
+            self.open.wait(start, count, State.RUNNING)
+
+    def cancel(self, event: Event) -> None:
+        """Nothing needs it any more."""
+        self._trouble = event.error
+        self._end(event.at, event.generation, State.CANCELLED)
 
     def settle(self, event: Event) -> None:
         """All items of the map have ended, and the status is the map's own."""
@@ -360,9 +380,13 @@ class StepRecord:
             self._log_end(event, LENGTH_ONLY, 1, Outcome.SUCCESS, State.SUCCESS)
 
     def _note_failure(self, event: Event, start: int) -> None:
-        if self.failure is None or (self.failure.is_absorbed and not event.is_absorbed):
+        is_absorbed = self._is_absorbed(event)
+        if self.failure is None or (self.failure.is_absorbed and not is_absorbed):
             index = start if self.node.is_map and start != LENGTH_ONLY else None
-            self.failure = FirstFailure(event.seq, index, event.kind, event.error, event.attempt, event.is_absorbed)
+            self.failure = FirstFailure(event.seq, index, event.kind, event.error, event.attempt, is_absorbed)
+
+    def _is_absorbed(self, event: Event) -> bool:
+        return event.is_absorbed or not self.node.is_fatal
 
     def _end_step(self, event: Event, state: State) -> None:
         if not self.node.is_map:

@@ -2,8 +2,8 @@
 -- renew: a supervisor's beat. It prolongs leases, moves on what is due, and says what there is to do.
 --
 -- KEYS[1]  prefix
--- ARGV     worker, group, slots, number of drainers, drainers …, then runs that its drainers work on …
--- Returns  {expired drainers, those of the runs that are over, ids of the tickets to send}
+-- ARGV     worker, group, slots, number of drainers, drainers …, then what its drainers work on (`run|node`) …
+-- Returns  {expired drainers, what of that work need not go on, ids of the tickets to send, lanes of gathers that are due}
 --
 -- Where the last beat of any supervisor is over 3 s old, the server or the machine slept: every lease is prolonged and
 -- none is called expired.
@@ -37,7 +37,10 @@ redis.call('SET', gk(group, 'total'), total)
 
 local over = {}
 for i = 5 + drainers, #ARGV do
-  if is_over(ARGV[i]) then over[#over + 1] = ARGV[i] end
+  local run, node = string.match(ARGV[i], '^(.*)|(%-?%d+)$')
+  node = tonumber(node)
+  local is_ended = is_over(run) or node >= 0 and (TERMINAL[get_state(run, node)] or cancel_orphan(run, node))
+  if is_ended then over[#over + 1] = ARGV[i] end
 end
 
 for _, run in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', NOW, 'LIMIT', 0, 100)) do
@@ -46,6 +49,19 @@ for _, run in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', NOW, 
     end_run(run, 'failure', 'deadline: it ran longer than its timeout_s of ' .. meta(run, 'timeout_s') .. ' s')
   end
 end
+for _, timer in ipairs(redis.call('ZRANGEBYSCORE', P .. 'timers', '-inf', NOW, 'LIMIT', 0, 100)) do
+  redis.call('ZREM', P .. 'timers', timer)
+  local run, gather = string.match(timer, '^(.*)|(%d+)$')
+  gather = tonumber(gather)
+  if not is_over(run) and get_state(run, gather) == '.' then
+    set_state(run, gather, 'r')
+    redis.call('HSET', rk(run, 'map'), gather .. ':due', 1)
+    redis.call('LPUSH', lane_key(run, DUE, 9), gather)
+    redis.call('ZADD', P .. 'queue:' .. DUE, 'NX', score(9), run .. '|9')
+    table.insert(todo, { run, gather, 'l', 0 })
+  end
+end
+work()
 work_pending()
 work_delayed()
 wake()
@@ -58,4 +74,4 @@ for i = 1, math.min(ready, free) do
   tickets[i] = string.format('%s-%.6f-%d', worker, NOW, i)
   redis.call('ZADD', gk(group, 'tickets'), NOW + TICKET_S, tickets[i])
 end
-return { expired, over, tickets }
+return { expired, over, tickets, redis.call('ZRANGE', P .. 'queue:' .. DUE, 0, 0) }

@@ -14,7 +14,7 @@ if redis.call('EXISTS', rk(run, 'meta')) == 1 then return 0 end
 for _, part in ipairs({ 'plan', 'spec', 'dependents', 'missing', 'state', 'map' }) do
   redis.call('PERSIST', rk(run, part))
 end
-redis.call('HSET', rk(run, 'meta'), 'status', 'pending', 'generation', 1, 'nodes', nodes, 'left', nodes,
+redis.call('HSET', rk(run, 'meta'), 'status', 'pending', 'generation', 1, 'nodes', nodes, 'left', nodes, 'top', nodes + 1,
   'fail_fast', ARGV[3], 'submitted_at', string.format('%.6f', NOW), unpack(ARGV, 4))
 redis.call('ZADD', P .. 'runs', NOW, run)
 emit(run, 'submitted', 'status', 'pending')

@@ -4,7 +4,8 @@
 --
 -- A run's nodes are numbered from 0. A node's work is items: item 0 of a step, items 0..n-1 of a map, and
 -- item -1, by which a worker reads the length of a map ("planning"). Each item is in exactly one place: waiting for
--- inputs, on a lane (`lane:*`, for maps by way of `ranges:*`), in a claim, in `delayed`, or committed.
+-- inputs, on a lane (`lane:*`, for maps by way of `ranges:*`), in a claim, in `delayed`, expanded (`rounds`: it waits
+-- for the last node of the part that it added), or committed.
 
 local P = KEYS[1] .. ':'
 local clock = redis.call('TIME')
@@ -19,8 +20,10 @@ local BUDGET = 500         -- dependents that one call serves; the rest waits in
 
 -- plan: what the verbs know of a node (msgpack array, written by values/manifest.py)
 local KIND, QUEUE, PRIORITY, LOSSES, COST, STEPS, SOURCES, FLOWS, PLANNED = 1, 2, 3, 4, 5, 6, 7, 8, 9
+local FATAL, EXTRA = 10, 11
 
-local WHOLE, ITEMS, LENGTH = 0, 1, 2
+local WHOLE, ITEMS, LENGTH, ENDED, CHOICE = 0, 1, 2, 3, 4
+local DUE = '!'  -- the queue of gathers whose deadline has come, which supervisors serve
 local TERMINAL = { s = true, f = true, k = true, c = true }
 local RUN_OVER = { success = true, failure = true, cancelled = true }
 
@@ -46,6 +49,10 @@ end
 
 local function get_state(run, node) return redis.call('GETRANGE', rk(run, 'state'), node, node) end
 local function set_state(run, node, byte) redis.call('SETRANGE', rk(run, 'state'), node, byte) end
+
+-- What few nodes have: role, choice (that runs it), deadline_s and inputs (of a gather), timers (gathers that wait for
+-- it), is_returned (by the workflow), parent (that added it) and returns (node and item that it is the value of).
+local function extra(run, node) return plan_of(run, node)[EXTRA] or {} end
 
 local function missing(run, node, change)
   local verb = change and { 'INCRBY', 'u32', '#' .. node, change } or { 'GET', 'u32', '#' .. node }

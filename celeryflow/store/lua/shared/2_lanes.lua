@@ -20,12 +20,20 @@ local function unlist_node(run, node, lane)
   redis.call('HDEL', rk(run, 'map'), node .. ':q')
 end
 
+-- Everything that a node waits for is there: gathers that wait for it with a deadline begin to count.
+local function make_ready(run, node)
+  set_state(run, node, 'r')
+  for _, gather in ipairs(extra(run, node).timers or {}) do
+    redis.call('ZADD', P .. 'timers', 'NX', NOW + extra(run, gather).deadline_s, run .. '|' .. gather)
+  end
+end
+
 local function push_range(run, node, start, count)
   local state = get_state(run, node)
   if TERMINAL[state] or count == 0 then return end
   redis.call('LPUSH', rk(run, 'ranges:' .. node), start .. ':' .. count)
   if missing(run, node) > 0 or not length_of(run, node) then return end
-  if state == '.' then set_state(run, node, 'r') end
+  if state == '.' then make_ready(run, node) end
   list_node(run, node)
 end
 

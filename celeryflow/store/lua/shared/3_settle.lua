@@ -12,13 +12,30 @@ end
 local function settle(run, node, byte)
   if TERMINAL[get_state(run, node)] then return end
   set_state(run, node, byte)
-  if byte == 'f' then redis.call('HINCRBY', rk(run, 'meta'), 'bad', 1) end
+  local is_bad, returns = byte == 'f' and plan_of(run, node)[FATAL], extra(run, node).returns
+  if is_bad then redis.call('HINCRBY', rk(run, 'meta'), 'bad', 1) end
   table.insert(todo, { run, node, byte == 's' and 's' or 'b', 0 })
+  if returns then table.insert(todo, { run, returns[1], 'r', returns[2] }) end
   if redis.call('HINCRBY', rk(run, 'meta'), 'left', -1) == 0 then
     end_run(run, number(meta(run, 'bad')) > 0 and 'failure' or 'success')
-  elseif byte == 'f' and meta(run, 'fail_fast') == '1' then
+  elseif is_bad and meta(run, 'fail_fast') == '1' then
     doomed[run] = true
   end
+end
+
+local function cancel(run, node, reason)
+  if TERMINAL[get_state(run, node)] then return end
+  redis.call('HSET', rk(run, 'map'), node .. ':was', get_state(run, node))
+  emit(run, 'cancelled', 'node', node, 'error', reason)
+  settle(run, node, 'c')
+end
+
+-- Cancel a node that nobody needs: what added it has ended before it.
+local function cancel_orphan(run, node)
+  local above = extra(run, node).parent
+  while above and not TERMINAL[get_state(run, above)] do above = extra(run, above).parent end
+  if above then cancel(run, node, 'step ' .. above .. ', which added it, has ended') end
+  return above
 end
 
 local function settle_map(run, node)
@@ -38,9 +55,9 @@ local function settle_if_empty(run, node)
   settle_map(run, node)
 end
 
-local function skip(run, node, cause)
+local function skip(run, node, cause, kind)
   if TERMINAL[get_state(run, node)] then return end
-  emit(run, 'skipped', 'node', node, 'count', length_of(run, node) or 1, 'kind', 'upstream', 'cause', cause)
+  emit(run, 'skipped', 'node', node, 'count', length_of(run, node) or 1, 'kind', kind or 'upstream', 'cause', cause)
   settle(run, node, 'k')
 end
 
@@ -48,7 +65,7 @@ end
 local function list_ranges(run, node)
   if missing(run, node) > 0 or not length_of(run, node) then return end
   if redis.call('EXISTS', rk(run, 'ranges:' .. node)) == 0 then return end
-  if get_state(run, node) == '.' then set_state(run, node, 'r') end
+  if get_state(run, node) == '.' then make_ready(run, node) end
   list_node(run, node)
 end
 
@@ -57,7 +74,7 @@ local function open(run, node)
   if get_state(run, node) ~= '.' then return end
   local plan, length = plan_of(run, node), length_of(run, node)
   if plan[KIND] == 's' or plan[PLANNED] then
-    set_state(run, node, 'r')
+    make_ready(run, node)
     list_node(run, node)
   elseif length == 0 then
     settle_if_empty(run, node)
@@ -84,8 +101,13 @@ end
 
 local function serve_dependent(run, user, edge, what, cause)
   if TERMINAL[get_state(run, user)] then return end
-  if what == 'b' then
-    if edge == WHOLE or not has_delivered(run, cause) then skip(run, user, cause) end
+  if edge == ENDED then
+    if what ~= 'n' and missing(run, user, -1) == 0 then open(run, user) end
+  elseif what == 'b' then
+    if edge == WHOLE or edge == CHOICE or not has_delivered(run, cause) then skip(run, user, cause) end
+  elseif edge == CHOICE then
+    local is_chosen = extra(run, user).choice == tonumber(redis.call('HGET', rk(run, 'map'), cause .. ':choice'))
+    if not is_chosen then skip(run, user, cause, 'branch') elseif missing(run, user, -1) == 0 then open(run, user) end
   elseif edge == ITEMS then
     if what == 'n' and not plan_of(run, user)[PLANNED] and not length_of(run, user) then
       set_length(run, user, length_of(run, cause))
@@ -102,10 +124,50 @@ local function fan_out(run, node, what, offset)
   local total = packed and #packed / 4 or 0
   while offset < total and budget > 0 do
     local code = struct.unpack('<I4', packed, (total - offset - 1) * 4 + 1)
-    serve_dependent(run, math.floor(code / 4), code % 4, what, node)
+    serve_dependent(run, math.floor(code / 8), code % 8, what, node)
     offset, budget = offset + 1, budget - 1
   end
   return offset < total and offset
+end
+
+-- Items that somebody had are ready again; or wait, where a step was claimed ahead of its input.
+local function put_back(run, node, start, count)
+  if TERMINAL[get_state(run, node)] or cancel_orphan(run, node) then return end
+  if plan_of(run, node)[KIND] == 'm' and start >= 0 then return push_range(run, node, start, count) end
+  if missing(run, node) > 0 then return set_state(run, node, '.') end
+  set_state(run, node, 'r')
+  list_node(run, node)
+end
+
+-- Cancel a node that only gathers wait for which went on without it.
+local function leave_out(run, node, reason)
+  if TERMINAL[get_state(run, node)] or extra(run, node).is_returned then return end
+  local users = redis.call('HGET', rk(run, 'dependents'), node) or ''
+  for i = 1, #users, 4 do
+    local user = math.floor(struct.unpack('<I4', users, i) / 8)
+    local is_done = TERMINAL[get_state(run, user)] or redis.call('HEXISTS', rk(run, 'map'), user .. ':due') == 1
+    if not is_done then return end
+  end
+  cancel(run, node, reason)
+  table.insert(todo, { run, node, 'l', 0 })
+end
+
+local function leave_inputs_out(run, node, offset)
+  local inputs = extra(run, node).inputs or {}
+  while offset < #inputs and budget > 0 do
+    leave_out(run, inputs[offset + 1], 'late: the gather that it was for went on without it')
+    offset, budget = offset + 1, budget - 1
+  end
+  return offset < #inputs and offset
+end
+
+-- What a `todo` says of a node: s(uccess), b(ad), n(umber of items known): tell dependents; l: leave its inputs out;
+-- r: run its item, the last number, again. Where the budget ends, the offset to go on from.
+local function serve(run, node, what, offset)
+  if is_over(run) then return end
+  if what == 'l' then return leave_inputs_out(run, node, offset) end
+  if what == 'r' then return put_back(run, node, offset, 1) end
+  return fan_out(run, node, what, offset)
 end
 
 local function work()
@@ -113,7 +175,7 @@ local function work()
   doomed = {}
   while #todo > 0 do
     local run, node, what, offset = unpack(table.remove(todo))
-    local rest = not is_over(run) and fan_out(run, node, what, offset)
+    local rest = serve(run, node, what, offset)
     if rest then redis.call('RPUSH', P .. 'pending', table.concat({ run, node, what, rest }, '|')) end
   end
 end

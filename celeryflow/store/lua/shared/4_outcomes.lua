@@ -1,12 +1,3 @@
--- Items that somebody had are ready again; or wait, where a step was claimed ahead of its input.
-local function put_back(run, node, start, count)
-  if TERMINAL[get_state(run, node)] then return end
-  if plan_of(run, node)[KIND] == 'm' and start >= 0 then return push_range(run, node, start, count) end
-  if missing(run, node) > 0 then return set_state(run, node, '.') end
-  set_state(run, node, 'r')
-  list_node(run, node)
-end
-
 -- Items whose retry is due are ready again.
 local function work_delayed()
   for _, entry in ipairs(redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', NOW, 'LIMIT', 0, 100)) do
@@ -17,7 +8,8 @@ local function work_delayed()
 end
 
 -- Outcomes: success; failure (fails its map and run); absorbed (a failure that on_error takes in);
--- upstream (an input item failed); omitted (an input item was left out); retry; length (of a planned map).
+-- upstream (an input item failed); omitted (an input item was left out); retry; length (of a planned map); expand (it
+-- added a part to the run, and its value is to come of that).
 
 local COUNTER = { failure = 'bad', upstream = 'skipped' }
 local EVENT = { success = 'success', failure = 'failure', absorbed = 'failure', upstream = 'skipped', omitted = 'skipped' }
@@ -64,11 +56,24 @@ local function store_items(run, r)
   if ended == length_of(run, r.node) then settle_map(run, r.node) end
 end
 
+-- The nodes of the part are staged: they count from now on.
+local function expand(run, r)
+  redis.call('HSET', rk(run, 'rounds'), r.node .. ':' .. r.start, r.number + r.length - 1)
+  redis.call('HINCRBY', rk(run, 'meta'), 'left', r.length)
+  redis.call('HINCRBY', rk(run, 'meta'), 'nodes', r.length)
+  emit(run, 'expanded', 'part', r.number, describe(r))
+  keep_estimate(run, r)
+  table.insert(todo, { run, r.number + r.length, 's', 0 })
+end
+
 local function apply(run, r)
-  if TERMINAL[get_state(run, r.node)] then return end
+  if TERMINAL[get_state(run, r.node)] or cancel_orphan(run, r.node) then return end
   if r.outcome == 'retry' then return retry(run, r) end
   redis.call('HSET', rk(run, 'out'), r.node .. ':' .. r.start, r.record)
   if r.outcome == 'length' then return plan_map(run, r) end
+  if r.outcome == 'expand' then return expand(run, r) end
+  if extra(run, r.node).role == 'decide' then redis.call('HSET', rk(run, 'map'), r.node .. ':choice', r.number) end
+  if r.outcome == 'upstream' and plan_of(run, r.node)[KIND] == 's' then return skip(run, r.node, r.number) end
   emit(run, EVENT[r.outcome], describe(r))
   if plan_of(run, r.node)[KIND] == 'm' and r.start >= 0 then
     store_items(run, r)

@@ -72,8 +72,8 @@ local function next_in_chain(run, node, lane)
   local packed = redis.call('HGET', rk(run, 'dependents'), node)
   if not packed or #packed ~= 4 then return end
   local code = struct.unpack('<I4', packed)
-  local user, plan = math.floor(code / 4), nil
-  if code % 4 ~= WHOLE or missing(run, user) ~= 1 or get_state(run, user) ~= '.' then return end
+  local user, plan = math.floor(code / 8), nil
+  if code % 8 ~= WHOLE or missing(run, user) ~= 1 or get_state(run, user) ~= '.' then return end
   plan = plan_of(run, user)
   if plan[KIND] ~= 's' or lane_key(run, plan[QUEUE], plan[PRIORITY]) ~= lane then return end
   return user
@@ -82,7 +82,7 @@ end
 -- The first node of a lane that can still run: one may have been skipped while it lay there.
 local function head_of(run, lane)
   local node = tonumber(redis.call('LINDEX', lane, 0))
-  while node and TERMINAL[get_state(run, node)] do
+  while node and (TERMINAL[get_state(run, node)] or cancel_orphan(run, node)) do
     unlist_node(run, node, lane)
     node = tonumber(redis.call('LINDEX', lane, 0))
   end
@@ -145,6 +145,8 @@ local function input_records(run, unit)
   local node, start, count = unpack(unit)
   local plan, fields, records = plan_of(run, node), {}, {}
   for _, input in ipairs(plan[STEPS]) do fields[#fields + 1] = input .. ':0' end
+  local part = extra(run, node).role == 'expand' and redis.call('HGET', rk(run, 'rounds'), node .. ':' .. start)
+  if part then fields[#fields + 1], fields[#fields + 2] = node .. ':' .. start, part .. ':0' end
   if start >= 0 then
     for _, source in ipairs(plan[SOURCES]) do
       local marks, last = redis.call('GETRANGE', rk(run, 'at:' .. source), start * 4, (start + count) * 4 - 1), 0

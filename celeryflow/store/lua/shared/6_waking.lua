@@ -50,7 +50,7 @@ end
 
 -- Results as the worker sends them: a msgpack array of arrays without the bytes, then two ARGV each (record, durations).
 local FIELDS = { 'node', 'start', 'count', 'outcome', 'attempt', 'seconds', 'waited_s', 'output_bytes', 'kind', 'error',
-  'delay_s', 'length' }
+  'delay_s', 'length', 'number' }
 
 local function read_results(packed, first, worker)
   local results = cmsgpack.unpack(packed)
