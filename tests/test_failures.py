@@ -11,15 +11,11 @@ from typing import Any
 import pytest
 from conftest import failure_of
 from executions import Executions, wait_until
+from flows import double
 
 import celeryflow as cf
 
 pytestmark = pytest.mark.usefixtures("runtime")
-
-
-@cf.step
-def double(x: Any) -> Any:
-    return 2 * x
 
 
 # --- the error -----------------------------------------------------------------------------------------
@@ -214,11 +210,10 @@ def test_fail_fast_cancels_the_rest(tmp_path: Path) -> None:
     def etl() -> Any:
         return slow(), bad(), double.map(range(100))
 
-    began = time.monotonic()
-    run = etl.run()
+    run = etl.submit()
+    wait_until(lambda: not run.errors().empty)
 
-    assert time.monotonic() - began < 30
-    assert run.status == "failure"
+    assert run.wait(timeout_s=3).status == "failure"
     assert dict(zip(run.steps()["step"], run.steps()["status"], strict=True))["slow"] == "cancelled"
     assert failure_of(run).step == "bad"
 
@@ -315,8 +310,7 @@ def test_delay_grows_by_the_backoff(executions: Executions) -> None:
     starts = [e.start for e in executions.read()]
     waits = [b - a for a, b in itertools.pairwise(starts)]
 
-    assert all(wait >= delay for wait, delay in zip(waits, [0.1, 0.2, 0.4], strict=True))
-    assert all(wait < delay + 2 for wait, delay in zip(waits, [0.1, 0.2, 0.4], strict=True))
+    assert all(delay <= wait < delay + 0.5 for wait, delay in zip(waits, [0.1, 0.2, 0.4], strict=True)), waits
 
 
 def test_jitter_spreads_the_delays_up_to_its_share(executions: Executions) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from executions import wait_until
+from flows import double
 
 import celeryflow as cf
 
@@ -56,11 +57,6 @@ COLUMNS: dict[str, dict[str, Any]] = {
         "duration_s": "float64", "steps": "int64", "failed": "int64", "tenant": TEXT,
     },
 }  # fmt: skip
-
-
-@cf.step
-def double(x: Any) -> Any:
-    return 2 * x
 
 
 @cf.step
@@ -345,8 +341,8 @@ def test_timeline_agrees_with_the_steps_own_account(executions: Any) -> None:
 
     for execution in executions.read():
         row = rows.loc[execution.index]
-        assert row["started_at"].timestamp() == pytest.approx(execution.start + offset, abs=0.2)
-        assert row["finished_at"].timestamp() == pytest.approx(execution.end + offset, abs=0.2)
+        assert row["started_at"].timestamp() == pytest.approx(execution.start + offset, abs=0.05)
+        assert row["finished_at"].timestamp() == pytest.approx(execution.end + offset, abs=0.05)
         assert row["worker"].endswith(f":{execution.pid}")
 
 

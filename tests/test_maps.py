@@ -10,15 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from executions import Executions, wait_until
+from flows import double
 
 import celeryflow as cf
 
 pytestmark = pytest.mark.usefixtures("runtime")
-
-
-@cf.step
-def double(x: Any) -> Any:
-    return 2 * x
 
 
 @cf.step

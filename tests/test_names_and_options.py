@@ -8,25 +8,11 @@ from typing import Any
 
 import pytest
 from executions import Executions
+from flows import add, describe, double
 
 import celeryflow as cf
 
 pytestmark = pytest.mark.usefixtures("runtime")
-
-
-@cf.step
-def add(a: Any, b: Any = 10, *more: Any, scale: Any = 1) -> Any:
-    return (a + b + sum(more)) * scale
-
-
-@cf.step
-def double(x: Any) -> Any:
-    return 2 * x
-
-
-@cf.step
-def describe(*args: Any, **kwargs: Any) -> str:
-    return repr((args, kwargs))
 
 
 # --- names and order -------------------------------------------------------------------------

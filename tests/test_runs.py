@@ -12,41 +12,11 @@ from typing import Any
 
 import pytest
 from executions import Executions, wait_until
+from flows import double, fails, waits, works
 
 import celeryflow as cf
 
 pytestmark = pytest.mark.usefixtures("runtime")
-
-
-@cf.step
-def double(x: Any) -> Any:
-    return 2 * x
-
-
-@cf.step
-def fail(x: Any = "no") -> Any:
-    raise ValueError(f"bad {x}")
-
-
-@cf.step
-def wait_for(path: str) -> str:
-    wait_until(Path(path).exists, timeout_s=60)
-    return path
-
-
-@cf.workflow
-def works(x: int = 1) -> Any:
-    return double(double(x))
-
-
-@cf.workflow
-def fails() -> Any:
-    return double(fail("luck"))
-
-
-@cf.workflow
-def waits(path: str) -> Any:
-    return wait_for(path)
 
 
 # --- run, submit, inline, check ------------------------------------------------------------------
