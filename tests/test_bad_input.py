@@ -117,6 +117,8 @@ def test_cycle_is_named_by_its_path() -> None:
         checks.order({"load": ["clean"], "clean": ["enrich"], "enrich": ["merge"], "merge": ["clean"]})
     with pytest.raises(cf.CycleError, match="a -> a"):
         checks.order({"a": ["a"]})
+    with pytest.raises(cf.CycleError, match="a -> c -> a"):
+        checks.order({"a": ["b", "c"], "b": [], "c": ["a"]})
     with pytest.raises(cf.UnknownStepError, match=r"'laod'.*Did you mean 'load'"):
         checks.order({"clean": ["laod"], "load": []})
 

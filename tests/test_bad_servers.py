@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Runtime
 
 import celeryflow as cf
 from celeryflow.runtime.session import current
@@ -168,3 +169,29 @@ def test_client_of_another_python_is_refused_naming_both(kernel: Any) -> None:
 
     assert "3.99" in message and f"{sys.version_info.major}.{sys.version_info.minor}" in message
     assert runs == 0
+
+
+def test_run_that_was_submitted_before_workers_of_another_celeryflow_came_fails_naming_both(
+    kernel: Any, runtime: Runtime, tmp_path: Path
+) -> None:
+    status, kind, message, has_run = kernel(
+        f"""
+        from pathlib import Path
+        import celeryflow.run.start
+        from celeryflow.store.scripts import Store
+
+        cf.connect()
+        celeryflow.run.start.__version__ = "99.1"
+        Store.live_workers = lambda self: {{}}
+        work = cf.step(lambda: Path({str(tmp_path / "ran")!r}).touch())
+
+        run = cf.workflow(lambda: work()).run()
+        (error,) = run.errors().to_dict("records")
+        answer = [run.status, error["error"], error["message"], Path({str(tmp_path / "ran")!r}).exists()]
+        """,
+        directory=runtime.directory,
+        XDG_STATE_HOME=str(runtime.state),
+    )
+
+    assert (status, kind, has_run) == ("failure", "VersionMismatchError", False)
+    assert "99.1" in message and cf.__version__ in message

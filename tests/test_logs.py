@@ -10,10 +10,12 @@ import subprocess
 import sys
 import time
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from executions import wait_until
 
 import celeryflow as cf
 
@@ -173,6 +175,22 @@ def test_unfinished_line_before_a_crash_is_in_the_log() -> None:
         os._exit(1)
 
     assert "unfinished" in set(logs_of(talk, max_worker_losses=0)["text"])
+
+
+def test_output_is_in_the_log_while_its_step_still_runs(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    def talk() -> None:
+        print("before")
+        wait_until(gate.exists)
+        print("after")
+
+    run = cf.workflow(lambda: cf.step(talk)()).submit()
+
+    wait_until(lambda: run.logs()["text"].tolist() == ["before"], timeout_s=5)
+    assert run.status == "running"
+    gate.touch()
+    assert run.wait().logs()["text"].tolist() == ["before", "after"]
 
 
 def test_output_before_a_time_limit_is_in_the_log() -> None:

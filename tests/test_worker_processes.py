@@ -176,6 +176,18 @@ def test_functions_of_a_module_beside_the_notebook_travel(helpers: Any) -> None:
     assert cf.map(lambda x: helpers_two.outer(x), [1, 2]).result() == [11, 21]
 
 
+def test_functions_of_a_module_that_workers_cannot_import_travel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out_of_sight.py").write_text("SCALE = 10\ndef outer(x):\n    return SCALE * x\n")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        import out_of_sight  # type: ignore[import-not-found]
+
+    assert cf.map(out_of_sight.outer, [1, 2]).result() == [10, 20]
+    del sys.modules["out_of_sight"]
+
+
 def test_module_that_changed_is_reloaded_by_running_workers(helpers: Any) -> None:
     path = helpers("helpers_three", "VALUE = 'old'\n")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import graphlib
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from celeryflow.errors import CycleError, InvalidNameError, InvalidOptionError, UnknownStepError, did_you_mean
@@ -72,7 +73,7 @@ def check_timeout(value: Any, what: str) -> None:
 
 
 def order(depends_on: Mapping[str, Sequence[str]]) -> list[str]:
-    """Names such that each comes after those that it depends on, otherwise in the order given.
+    """Names such that each comes after those that it depends on.
 
     Raises
     ------
@@ -81,40 +82,20 @@ def order(depends_on: Mapping[str, Sequence[str]]) -> list[str]:
     CycleError
         If there is a cycle; the message holds its path.
     """
-    done: dict[str, None] = {}
-    for root in depends_on:
-        path: dict[str, Any] = {}
-        stack = [root]
-        while stack:
-            name = stack[-1]
-            if name in done:
-                stack.pop()
-                continue
-            if name not in path:
-                path[name] = iter(_known(depends_on, name))
-            following = next((d for d in path[name] if d not in done), None)
-            if following is None:
-                stack.pop()
-                path.pop(name)
-                done[name] = None
-            elif following in path:
-                raise CycleError(_cycle([*path], following))
-            else:
-                stack.append(following)
-    return [*done]
+    for name, needed in depends_on.items():
+        _check_known(name, needed, depends_on)
+    try:
+        return [*graphlib.TopologicalSorter(depends_on).static_order()]
+    except graphlib.CycleError as error:
+        path = " -> ".join(error.args[1])
+        raise CycleError(f"the workflow has a cycle: {path}. Remove one of these dependencies.") from None
 
 
-def _known(depends_on: Mapping[str, Sequence[str]], name: str) -> Sequence[str]:
-    for needed in depends_on[name]:
-        if needed not in depends_on:
-            hint = did_you_mean(needed, [*depends_on])
-            raise UnknownStepError(f"step {name!r} depends on {needed!r}, which does not exist.{hint}")
-    return depends_on[name]
-
-
-def _cycle(path: list[str], start: str) -> str:
-    circle = [*path[path.index(start) :], start]
-    return f"the workflow has a cycle: {' -> '.join(reversed(circle))}. Remove one of these dependencies."
+def _check_known(name: str, needed: Sequence[str], known: Collection[str]) -> None:
+    for other in needed:
+        if other not in known:
+            hint = did_you_mean(other, [*known])
+            raise UnknownStepError(f"step {name!r} depends on {other!r}, which does not exist.{hint}")
 
 
 def _is_number(value: Any) -> bool:
