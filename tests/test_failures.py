@@ -63,6 +63,17 @@ def test_error_has_the_workers_traceback_as_text() -> None:
     assert error.traceback in str(error)
 
 
+def test_long_message_is_cut_to_10000_characters_and_in_events_to_500() -> None:
+    @cf.step
+    def load() -> None:
+        raise ValueError("x" * 20_000)
+
+    run = cf.workflow(lambda: load()).run()
+
+    assert run.errors()["message"].tolist() == ["x" * 10_000]
+    assert run.events()["error"].dropna().iloc[0] == f"ValueError: {'x' * 20_000}"[:500]
+
+
 def test_error_of_a_chained_exception_shows_both() -> None:
     @cf.step
     def load() -> Any:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 import os
 import pickle
+import subprocess
+import sys
+import textwrap
 from collections import OrderedDict, namedtuple
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -248,6 +252,33 @@ def test_lambdas_and_local_classes_come_back() -> None:
 # --- functions -----------------------------------------------------------------------------------------------
 
 
+def test_installed_modules_do_not_travel_wherever_they_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    source = f"""
+        import json, sys, sysconfig
+        from types import ModuleType
+
+        sys.base_prefix = {str(tmp_path / "base")!r}
+        own, link = sysconfig.get_paths(), {str(tmp_path / "link")!r}
+        get_paths = sysconfig.get_paths
+        sysconfig.get_paths = lambda vars=None: get_paths(vars=vars) if vars else {{**own, "platlib": link}}
+        from celeryflow.values.functions import is_local
+
+        def seen(file):
+            module = ModuleType("found")
+            module.__file__ = file
+            return is_local("found", module)
+
+        base = get_paths(vars={{"base": sys.base_prefix, "platbase": sys.base_prefix}})["purelib"]
+        places = [json.__file__, own["purelib"], base, link, {str(tmp_path / "real")!r}, {str(tmp_path)!r}]
+        print(json.dumps([seen(place + "/x.py") for place in places]))
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(source)], capture_output=True, text=True, check=True)
+
+    assert json.loads(done.stdout) == [False, False, False, False, False, True]
+
+
 def test_code_of_another_digest_is_refused_unread() -> None:
     digest, data = pack_function(lambda: 1, (ValueError,), "f")
     function, retry_on = unpack_function(data, digest)
@@ -275,7 +306,7 @@ def test_blob_is_named_by_its_content_and_stored_once(tmp_path: Path) -> None:
     assert first == second == hashlib.sha256(b"abc").hexdigest()
     (stored,) = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert (stored.name, stored.read_bytes()) == (first, b"abc")
-    assert bytes(blobs.get(first, 3)) == b"abc"
+    assert bytes(blobs.get(first)) == b"abc"
 
 
 def test_failed_write_leaves_nothing_under_the_blobs_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,19 +334,19 @@ def test_flip_of_any_byte_of_a_blob_is_refused(tmp_path: Path) -> None:
         stored.unlink()
         stored.write_bytes(changed)
         with pytest.raises(cf.IntegrityError, match=digest[:12]):
-            FileBlobs(tmp_path).get(digest, len(content))
+            FileBlobs(tmp_path).get(digest)
 
 
 def test_blob_changed_after_it_was_read_is_refused(tmp_path: Path) -> None:
     blobs = FileBlobs(tmp_path)
     digest = blobs.put([b"a" * 100])
-    assert bytes(blobs.get(digest, 100)) == b"a" * 100
+    assert bytes(blobs.get(digest)) == b"a" * 100
     (stored,) = [path for path in tmp_path.rglob("*") if path.is_file()]
 
     stored.write_bytes(b"a" * 99 + b"b")
 
     with pytest.raises(cf.IntegrityError):
-        blobs.get(digest, 100)
+        blobs.get(digest)
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"x" * 200])
@@ -325,21 +356,21 @@ def test_blob_of_another_size_or_gone_is_refused(tmp_path: Path, content: bytes)
     stored.write_bytes(content)
 
     with pytest.raises(cf.IntegrityError):
-        FileBlobs(tmp_path).get(digest, 100)
+        FileBlobs(tmp_path).get(digest)
     stored.unlink()
     with pytest.raises(cf.IntegrityError, match="cannot be read"):
-        FileBlobs(tmp_path).get(digest, 100)
+        FileBlobs(tmp_path).get(digest)
 
 
 def test_edits_of_a_read_blob_change_nobody_elses(tmp_path: Path) -> None:
     blobs = FileBlobs(tmp_path)
     digest = blobs.put([b"a" * 10_000])
-    mine, other = memoryview(blobs.get(digest, 10_000)), memoryview(blobs.get(digest, 10_000))
+    mine, other = memoryview(blobs.get(digest)), memoryview(blobs.get(digest))
 
     mine[0] = ord("z")
 
     assert (bytes(mine[:2]), bytes(other[:2])) == (b"za", b"aa")
-    assert bytes(memoryview(FileBlobs(tmp_path).get(digest, 10_000))[:2]) == b"aa"
+    assert bytes(memoryview(FileBlobs(tmp_path).get(digest))[:2]) == b"aa"
     assert isinstance(mine.obj, mmap.mmap)
 
 

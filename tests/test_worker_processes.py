@@ -207,6 +207,39 @@ def test_module_that_changed_is_reloaded_by_running_workers(helpers: Any) -> Non
     assert {pid for _, pid in before} & {pid for _, pid in after}
 
 
+def test_module_that_changed_before_its_run_imported_others_is_reloaded(kernel: Any) -> None:
+    before, after = kernel(
+        """
+        from pathlib import Path
+
+        Path("first_module.py").write_text("VALUE = 'old'\\n")
+        Path("other_module.py").write_text("")
+        cf.connect(workers=1)
+
+        @cf.step
+        def ask():
+            import first_module
+
+            return first_module.VALUE
+
+        @cf.step
+        def change():
+            import other_module
+
+            Path("first_module.py").write_text("VALUE = 'changed'\\n")
+
+        def both():
+            value = ask()
+            change.options(after=[value])()
+            return value
+
+        answer = [cf.workflow(both).run().result(), cf.workflow(lambda: ask()).run().result()]
+        """
+    )
+
+    assert (before, after) == ("old", "changed")
+
+
 def test_module_that_a_changed_module_imports_is_fresh_too(helpers: Any) -> None:
     path = helpers("helpers_inner", "VALUE = 'old'\n")
     helpers("helpers_outer", "from helpers_inner import VALUE\n")

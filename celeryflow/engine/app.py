@@ -58,7 +58,6 @@ class Worker:
             without_gossip=True,
             without_mingle=True,
             task_events=False,
-            optimization="fair",
         )
         worker.start()
         return int(worker.exitcode or 0)
@@ -72,14 +71,7 @@ class Worker:
 
     def send(self, ticket: str) -> None:
         """Call for a drainer."""
-        self.app.send_task(
-            TASK,
-            (ticket,),
-            queue=queue_name(self.settings),
-            time_limit=FOREVER_S,
-            soft_time_limit=FOREVER_S,
-            ignore_result=True,
-        )
+        self.app.send_task(TASK, (ticket,), queue=queue_name(self.settings), ignore_result=True)
 
     def _in_child(self, **_: Any) -> None:
         os.setpgid(0, 0)

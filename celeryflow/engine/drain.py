@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import secrets
 import sys
@@ -116,11 +115,10 @@ class Surroundings:
 
     def _forget_changed(self) -> bool:
         """Forget all of the user's modules if one changed: they may import each other."""
-        is_same = all(stamp_of(name) in (stamp, None) for name, stamp in self._imported.items())
+        is_same = all(stamp_of(name) == stamp for name, stamp in self._imported.items())
         if is_same:
             return False
         for name in self._imported:
             sys.modules.pop(name, None)
         self._imported = {}
-        importlib.invalidate_caches()
         return True

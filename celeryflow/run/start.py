@@ -45,9 +45,7 @@ def run_inline(traced: Traced, run_id: str) -> Run[Any]:
     """Run a traced workflow here."""
     inline = Inline(traced, run_id, __version__)
     inline.run()
-    run: Run[Any] = Run(run_id, InlineSource(inline))
-    run.snapshot()
-    return run
+    return Run(run_id, InlineSource(inline))
 
 
 def attach(run_id: str) -> Run[Any]:

@@ -67,7 +67,7 @@ class Vault:
         """The packed bytes of a verified pointer."""
         if pointer.python != PYTHON:
             raise VersionMismatchError(f"a value was made by Python {pointer.python} and cannot be read by {PYTHON}.")
-        return self.blobs.get(pointer.digest, pointer.size) if pointer.digest else pointer.inline
+        return self.blobs.get(pointer.digest) if pointer.digest else pointer.inline
 
     def seal(self, kind: str, binding: Binding, record: Any) -> bytes:
         """Signed bytes of a record."""
