@@ -190,6 +190,7 @@ def test_functions_of_a_module_that_workers_cannot_import_travel(
 
 def test_module_that_changed_is_reloaded_by_running_workers(helpers: Any) -> None:
     path = helpers("helpers_three", "VALUE = 'old'\n")
+    os.utime(path, (1_000_000_000, 1_000_000_000))
 
     @cf.step
     def ask() -> tuple[str, int]:
@@ -199,11 +200,12 @@ def test_module_that_changed_is_reloaded_by_running_workers(helpers: Any) -> Non
 
     asking = cf.workflow(lambda: [ask() for _ in range(10)])
     before = asking.run().result()
-    path.write_text("VALUE = 'changed'\n")
+    path.write_text("VALUE = 'new'\n")
+    os.utime(path, (1_000_000_000.5, 1_000_000_000.5))  # within the same second, and of the same size
     after = asking.run().result()
 
     assert {value for value, _ in before} == {"old"}
-    assert {value for value, _ in after} == {"changed"}
+    assert {value for value, _ in after} == {"new"}
     assert {pid for _, pid in before} & {pid for _, pid in after}
 
 

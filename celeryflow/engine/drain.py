@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from celeryflow.engine.execute import Executor, Stopped
@@ -119,6 +120,8 @@ class Surroundings:
         if is_same:
             return False
         for name in self._imported:
-            sys.modules.pop(name, None)
+            spec = getattr(sys.modules.pop(name, None), "__spec__", None)
+            with suppress(OSError):  # bytecode knows its source by size and whole seconds
+                Path(getattr(spec, "cached", None) or "").unlink()
         self._imported = {}
         return True
