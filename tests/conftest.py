@@ -13,10 +13,13 @@ from typing import Any
 
 import psutil
 import pytest
+import redis
+import stores
 from executions import Executions, wait_until
 
 import celeryflow as cf
 from celeryflow.runtime.session import current
+from celeryflow.store.scripts import Store
 
 WORKERS = 2
 
@@ -154,3 +157,16 @@ def kernel(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         return json.loads(done.stdout.splitlines()[-1])
 
     yield run
+
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[redis.Redis]:
+    """A server without workers, for the tests of one file."""
+    with stores.served() as connection:
+        yield connection
+
+
+@pytest.fixture
+def store(client: redis.Redis) -> Store:
+    """The runs of a deployment of the test's own."""
+    return Store(client, next(stores.prefixes))
