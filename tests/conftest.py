@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,8 +17,10 @@ import pytest
 import redis
 import stores
 from executions import Executions, wait_until
+from kernels import Place
 
 import celeryflow as cf
+from celeryflow.runtime import embedded, pools
 from celeryflow.runtime.session import current
 from celeryflow.store.scripts import Store
 
@@ -170,3 +173,22 @@ def client() -> Iterator[redis.Redis]:
 def store(client: redis.Redis) -> Store:
     """The runs of a deployment of the test's own."""
     return Store(client, next(stores.prefixes))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    temporary = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    monkeypatch.setattr(pools, "WORKER", pools.WORKER)
+    place = Place(tmp_path, temporary)
+    yield place
+    for kernel in place.kernels:
+        kernel.close()
+    embedded.down(place.directory)
+    left = place.processes()
+    for process in left:
+        process.kill()
+    assert not left
+    temporary.rmdir()  # fails if a socket was left
