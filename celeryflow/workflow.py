@@ -21,6 +21,7 @@ from celeryflow.run.start import run_inline, submit
 if TYPE_CHECKING:
     from celeryflow.view.svg import Picture
 
+K = TypeVar("K")
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
@@ -54,7 +55,13 @@ class Step(Generic[P, R]):
         self._check(args, kwargs)
         return tracer.call(self.callee, args, kwargs, self._name, self._after)  # type: ignore[return-value]
 
-    def map(self, *args: Any, on_error: str = "raise", **kwargs: Any) -> list[R]:
+    @overload
+    def map(self, mapped: dict[K, Any], /, *args: Any, on_error: str = "raise", **kwargs: Any) -> dict[K, R]: ...
+    @overload
+    def map(self, *args: Any, on_error: str = "raise", **kwargs: Any) -> list[R]: ...
+    def map(  # type: ignore[misc]  # mypy does not see that *args takes a mapped dict
+        self, *args: Any, on_error: str = "raise", **kwargs: Any
+    ) -> Any:
         """Call the step for each item.
 
         Parameters
@@ -80,11 +87,9 @@ class Step(Generic[P, R]):
         self._check(args, kwargs)
         tracer = trace.current()
         if tracer is None:
-            return _map_here(  # type: ignore[no-any-return]
-                self.callee.function, self.spec.label, args, kwargs
-            )
+            return _map_here(self.callee.function, self.spec.label, args, kwargs)
         names = list(self._signature.parameters) if self._signature else []
-        return tracer.map(self.callee, args, kwargs, how, self._name, names, self._after)  # type: ignore[return-value]
+        return tracer.map(self.callee, args, kwargs, how, self._name, names, self._after)
 
     def options(self, *, name: str | None = None, after: Iterable[Any] = (), **options: Any) -> Step[P, R]:
         """The step with other options for one use.
@@ -323,7 +328,11 @@ def workflow(
     return _workflow(function, name, fail_fast, timeout_s)
 
 
-def map_items(function: Callable[[Any], T], items: Any, **options: Any) -> Run[list[T]]:
+@overload
+def map_items(function: Callable[[Any], T], items: dict[K, Any], **options: Any) -> Run[dict[K, T]]: ...
+@overload
+def map_items(function: Callable[[Any], T], items: Any, **options: Any) -> Run[list[T]]: ...
+def map_items(function: Callable[[Any], T], items: Any, **options: Any) -> Run[Any]:
     """Run a function over items on the workers: a workflow of one step.
 
     Parameters

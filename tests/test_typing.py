@@ -32,6 +32,8 @@ def etl(names: list[str], month: int = 1) -> list[float]:
     reveal_type(counts[0])
     reveal_type(count(names[0]))
     reveal_type(half(count("x")))
+    reveal_type(count.map({"a": "x"}, 1))
+    reveal_type(half.map(count.map({"a": "x"}), on_error="skip")["a"])
     return half.map(counts)
 
 
@@ -47,6 +49,7 @@ reveal_type(etl.submit(["a"]).wait())
 reveal_type(single.run("a", check=True).result(timeout_s=3))
 reveal_type(cf.map(half.callee.function, [1]))
 reveal_type(cf.map(lambda x: str(x), [1]).result())
+reveal_type(cf.map(half.callee.function, {"a": 1}).result())
 
 
 async def wait() -> None:
@@ -58,6 +61,8 @@ EXPECTED = [
     "int",
     "int",
     "float",
+    "dict[str, int]",
+    "float",
     "Run[list[float]]",
     "list[float]",
     "list[float]",
@@ -65,6 +70,7 @@ EXPECTED = [
     "int",
     "Run[list[Any]]",
     "list[str]",
+    "dict[str, Any]",
     "int",
 ]
 
