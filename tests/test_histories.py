@@ -214,8 +214,8 @@ def test_dtypes_are_those_of_an_empty_run(history: History) -> None:
         (frames.phases(history.feed.snapshot, {}), frames.phases(empty, {})),
         (timeline(history.feed), frames.timeline(empty, no_keys)),
         (
-            frames.events(history.feed.events, "etl-1", history.feed.snapshot.graph),
-            frames.events([], "none", empty.graph),
+            frames.events(history.feed.events, "etl-1", history.feed.snapshot.nodes),
+            frames.events([], "none", empty.nodes),
         ),
     ):
         pd.testing.assert_series_equal(full.dtypes, bare.dtypes)

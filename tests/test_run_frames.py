@@ -38,8 +38,8 @@ def all_frames(feed: Feed, is_empty: bool) -> dict[str, pd.DataFrame]:
         "items": frames.items(snapshot, "clean", [f"k{i}" for i in range(6)]),
         "timeline": frames.timeline(snapshot, lambda node: ["a", "b"]),
         "errors": frames.errors(snapshot, [] if is_empty else failures, lambda node: ["a", "b"]),
-        "logs": frames.logs([] if is_empty else [line], snapshot.graph),
-        "events": frames.events([] if is_empty else feed.events, "etl-1", snapshot.graph),
+        "logs": frames.logs([] if is_empty else [line], snapshot.nodes),
+        "events": frames.events([] if is_empty else feed.events, "etl-1", snapshot.nodes),
         "history": frames.history([] if is_empty else [run]),
     }  # fmt: skip
 

@@ -122,7 +122,8 @@ def items(snapshot: Snapshot, step: str, keys: Sequence[str] | None) -> pd.DataF
 def timeline(snapshot: Snapshot, keys: Keys) -> pd.DataFrame:
     """One row an attempt of a step or item, those under way last, without an outcome."""
     rows = ex.expand(snapshot)
-    is_map, names = np.zeros(max(snapshot.nodes) + 1, dtype=bool), np.full(max(snapshot.nodes) + 1, "", dtype=object)
+    size = max(snapshot.nodes, default=-1) + 1
+    is_map, names = np.zeros(size, dtype=bool), np.full(size, "", dtype=object)
     for index, node in snapshot.nodes.items():
         is_map[index], names[index] = node.is_map, node.name
     is_map = is_map[rows.node]
