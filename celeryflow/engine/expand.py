@@ -89,7 +89,8 @@ class Expander:
         first = store.allocate(run, count + 1)
         number = f"[{rounds - 1}]" if is_again else f"[{item}]" if call.mapped else ""
         is_fatal = call.is_fatal and call.on_error is OnError.RAISE
-        placed = trace.place(traced, first, f"{call.step}{number}", call.depth + 1, call.phase, is_fatal)
+        facts = {"depth": call.depth + 1, "parent": node, "phase": call.phase}
+        placed = trace.place(traced, first, f"{call.step}{number}", is_fatal, **facts)
         sealed = seal_part(placed, run, vault, (node, item), self.link.settings.pool, self._packed)
         unsent = {digest: data for digest, data in sealed.code.items() if digest not in self._sent}
         if unsent:

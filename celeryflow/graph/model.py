@@ -138,6 +138,8 @@ class Node(Record, frozen=True):
         Its failure fails the run: no gather takes it in.
     depth : int
         0 for what the workflow's body called; one more for what a node added while the run went on.
+    parent : int
+        The node that added it, else -1.
     """
 
     index: int
@@ -154,6 +156,7 @@ class Node(Record, frozen=True):
     deadline_s: float | None = None
     is_fatal: bool = True
     depth: int = 0
+    parent: int = -1
 
     @property
     def is_map(self) -> bool:

@@ -353,8 +353,8 @@ def expand(step: str, body: Callable[[], Any], picker: Callee) -> tuple[Any, Tra
     return found, tracer.finish(result)
 
 
-def place(traced: Traced, first: int, step: str, depth: int, phase: str | None, is_fatal: bool) -> Traced:
-    """A graph as a part of another one: its nodes are numbered from `first` on, and named after `step`."""
+def place(traced: Traced, first: int, step: str, is_fatal: bool, **facts: Any) -> Traced:
+    """A graph as a part of another one: its nodes numbered from `first` on, named after `step`, with `facts`."""
 
     def moved(inputs: Sequence[Input]) -> tuple[Input, ...]:
         return tuple(structs.replace(i, node=i.node + first) for i in inputs)
@@ -369,9 +369,8 @@ def place(traced: Traced, first: int, step: str, depth: int, phase: str | None, 
             name=f"{step}/{n.name}",
             inputs=moved(n.inputs),
             source=None if n.source is None else n.source + first,
-            phase=phase,
-            depth=depth,
             is_fatal=n.is_fatal and is_fatal,
+            **facts,
         )
         for n in traced.graph.nodes
     )

@@ -111,7 +111,8 @@ class Snapshot:
             self._apply_to_run(event)
         elif event.node in self._records:
             record = self._records[event.node]
-            self._add(event.nodes, event.at)
+            if event.nodes:
+                self._add(event.nodes, event.at)
             if record.ended_as is not None and event.generation > record.ended_in:
                 record.rerun(event)
             verb = _VERBS.get(event.event)
@@ -149,8 +150,8 @@ class Snapshot:
         if event.generation > self.generation:
             self.generation = event.generation
             self.floors[event.generation] = event.at
-            for record in self.steps:
-                record.reopen(event.at, event.generation)
+            for node in self.unfinished():
+                self._records[node].reopen(event.at, event.generation)
 
     def _pass_length_on(self, event: Event) -> None:
         """A map over a map has as many items as that one."""
@@ -182,6 +183,28 @@ class Snapshot:
     def top(self) -> list[StepRecord]:
         """The steps that the workflow's body called; what these added is part of them."""
         return [record for record in self.steps if not record.node.depth]
+
+    def unfinished(self) -> set[int]:
+        """Nodes that a resume runs again: all that did not succeed, where they matter.
+
+        What a branch left out does not, nor does a failure that a gather has taken in.
+        """
+        users: dict[int, list[int]] = defaultdict(list)
+        for node in self.nodes.values():
+            for needed in node.inputs:
+                users[needed.node].append(node.index)
+        for node in self.nodes.values():
+            if node.parent >= 0 and not users[node.index]:
+                users[node.index].append(node.parent)
+        found: set[int] = set()
+        # What a node added comes after it, and before it in this order, where only its parent needs it.
+        for record in sorted(self.steps, key=lambda r: (-r.node.depth, r.node.index), reverse=True):
+            if record.status is State.SUCCESS or record.is_not_chosen:
+                continue
+            mine = users[record.node.index]
+            if record.node.is_fatal or not mine or not found.isdisjoint(mine):
+                found.add(record.node.index)
+        return found
 
     def counts(self) -> dict[State, int]:
         """How many steps are in each state; every state is there."""

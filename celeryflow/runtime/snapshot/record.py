@@ -85,7 +85,7 @@ class StepRecord:
         self.ended_as: State | None = None
         self.failure: FirstFailure | None = None
         self._trouble = ""
-        self.cause, self._is_not_chosen = -1, False
+        self.cause, self.is_not_chosen = -1, False
         self._ended_at: float | None = None
         self._claimed_at: float | None = None
         self._first_entry = self._last_entry = NO_ENTRY
@@ -180,11 +180,11 @@ class StepRecord:
 
     def _why_skipped(self) -> str:
         """The failed step that this one needed, by way of others that were skipped for it; or the branch."""
-        if self._is_not_chosen:
+        if self.is_not_chosen:
             return "the branch took another arm"
         cause: StepRecord | None = self
         while cause is not None and cause.cause >= 0:
-            if cause._is_not_chosen:
+            if cause.is_not_chosen:
                 return cause._why_skipped()
             cause = next((r for r, _ in cause.inputs if r.node.index == cause.cause), None)
         return f"needs step {cause.node.name!r}, which ended as {cause.status}" if cause else "upstream"
@@ -283,7 +283,7 @@ class StepRecord:
         is_item = self.node.is_map and event.cause < 0 and bool(event.worker)
         if self.length is None or (start == 0 and count == self.length and not is_item):
             self.skipped = max(0, (self.length or 0) - self.done - self.failed - self._cancelled)
-            self.cause, self._is_not_chosen = event.cause, event.kind == "branch"
+            self.cause, self.is_not_chosen = event.cause, event.kind == "branch"
             self._end(event.at, event.generation, State.SKIPPED)
         else:
             self.skipped += count
