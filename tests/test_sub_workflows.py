@@ -241,7 +241,7 @@ def test_nothing_is_lost_when_a_worker_dies_while_bodies_are_traced(executions: 
 
     assert run.result() == sum(x * (1 + x % 3) for x in range(60))
     wanted = sum(1 + x % 3 for x in range(60))
-    assert wanted <= len(executions.read()) <= wanted + 3
+    assert wanted <= len(executions.read()) <= wanted + 3 * 5  # a claim has some 50 ms of work
 
 
 @cf.step
