@@ -21,7 +21,6 @@ from celery.signals import worker_process_init, worker_shutting_down
 from celeryflow.config import Settings
 from celeryflow.engine import processes
 from celeryflow.engine.drain import Drainer
-from celeryflow.engine.execute import Stopped
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import open_file
 from celeryflow.engine.slots import Slots
@@ -89,8 +88,8 @@ class Worker:
         signal.signal(signal.SIGUSR1, self._interrupt)
 
     def _interrupt(self, *_: Any) -> None:
-        if self._drainer is not None and self._drainer.executor.is_in_step:
-            raise Stopped
+        if self._drainer is not None:
+            self._drainer.executor.stop_if_asked()
 
 
 def make_app(settings: Settings) -> Celery:

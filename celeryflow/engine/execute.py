@@ -84,6 +84,11 @@ class Executor:
                 break
         return results
 
+    def stop_if_asked(self) -> None:
+        """End the step that is running, if it is the one that the supervisor wants ended."""
+        if self.is_in_step and self.slot.is_stopped:
+            raise Stopped
+
     def fail(self, claim: Claim, error: Exception) -> list[Result]:
         """Results that say that nothing of the claim could be run."""
         started = time.monotonic()
@@ -257,8 +262,9 @@ class UnitWork:
 
     def _call_function(self, row: tuple[Any, ...]) -> Any:
         args, kwargs = self.inputs.arguments(row)
-        self.executor.is_in_step = True
         try:
+            self.executor.is_in_step = True
+            self.executor.stop_if_asked()  # the signal may have come between two items
             value = self.function(*args, **kwargs)
             return asyncio.run(value) if inspect.iscoroutine(value) else value
         finally:

@@ -1,7 +1,8 @@
 """Shared memory between a worker's main process and its pool: what each process is doing now.
 
 Made before the fork, so that all see it. One writer a slot; the reader sees a whole record or tries again (a sequence
-lock: odd while it is being written).
+lock: odd while it is being written). One field is the reader's: the token of an attempt that is to stop. It is compared
+with the token held, so that a signal that comes late stops nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ _ITEM = struct.Struct("<i i i 4x d d d")
 SLOT_BYTES = 768
 _ITEM_AT = _CLAIM.size
 _SHIPPED_AT = SLOT_BYTES - 8
+_STOP_AT = _SHIPPED_AT - 40
+_TOKEN_AT = struct.calcsize("<Q I 4x 400s")
+_TOKEN = struct.Struct("<40s")
 
 NEVER = float("inf")
 
@@ -87,6 +91,16 @@ class Slot:
         _ITEM.pack_into(self._memory, self._at + _ITEM_AT, node, index, attempt, deadline, timeout_s, retry_delay_s)
         self._write(sequence + 2)
 
+    def stop(self, token: str) -> None:
+        """Ask for the end of one attempt; the supervisor's alone to write."""
+        _TOKEN.pack_into(self._memory, self._at + _STOP_AT, token.encode())
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the attempt that the process holds is to stop."""
+        asked, held = (_TOKEN.unpack_from(self._memory, self._at + at)[0] for at in (_STOP_AT, _TOKEN_AT))
+        return bool(held.rstrip(b"\0")) and asked == held
+
     def await_clear(self, timeout_s: float) -> None:
         """Wait until the supervisor has seen what the former process of this slot died of."""
         deadline = time.monotonic() + timeout_s
@@ -95,7 +109,7 @@ class Slot:
 
     def clear(self) -> None:
         """The process is idle, or gone."""
-        self._memory[self._at : self._at + _SHIPPED_AT] = bytes(_SHIPPED_AT)
+        self._memory[self._at : self._at + _STOP_AT] = bytes(_STOP_AT)
 
     def read(self) -> Doing | None:
         """What the process does, None if nothing or if it died while writing."""

@@ -161,6 +161,7 @@ class Supervisor:
         now = self.slots.slot(index).read()
         if now is not None and (now.pid, now.token) == (doing.pid, doing.token):
             self._interrupted[doing.token] = time.monotonic()
+            self.slots.slot(index).stop(doing.token)
             os.kill(doing.pid, signal.SIGUSR1)
 
     def _finish_stop(self, doing: Doing) -> None:
