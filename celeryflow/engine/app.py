@@ -77,7 +77,7 @@ class Worker:
         processes.die_with_parent()
         _allow_children()
         process: Any = billiard.current_process()
-        self.slots.slot(process.index).await_clear(timeout_s=2.0)
+        self.slots.await_clear(process.index, timeout_s=2.0)
         label, output = f"{socket.gethostname()}:{os.getpid()}", self.outputs[process.index]
         self._drainer = Drainer(Link.open(self.settings), self.slots, process.index, output, self.name, label)
 
@@ -89,7 +89,7 @@ class Worker:
 
     def _interrupt(self, *_: Any) -> None:
         if self._drainer is not None:
-            self._drainer.executor.stop_if_asked()
+            self._drainer.interrupt()
 
 
 def make_app(settings: Settings) -> Celery:

@@ -17,6 +17,8 @@ _FLAG = struct.Struct("<B7x")
 _CLAIM = struct.Struct("<Q I 4x 400s 40s 208s")
 _ITEM = struct.Struct("<i i i 4x d d d")
 SLOT_BYTES = 768
+LANES = 1 + 128
+"""Slots of a process: its own, and one for each async step that it may run at a time."""
 _ITEM_AT = _CLAIM.size
 _SHIPPED_AT = SLOT_BYTES - 8
 _STOP_AT = _SHIPPED_AT - 40
@@ -47,11 +49,12 @@ class Doing:
 
 
 class Slots:
-    """One slot a pool process, and a flag that tells all of them to stop."""
+    """The slots of `count` pool processes, and a flag that tells all of them to stop."""
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._memory = mmap.mmap(-1, _FLAG.size + count * SLOT_BYTES)
+        self._memory = mmap.mmap(-1, _FLAG.size + count * LANES * SLOT_BYTES)
+        self._slots = [Slot(self._memory, _FLAG.size + at * SLOT_BYTES) for at in range(count * LANES)]
 
     @property
     def is_stopping(self) -> bool:
@@ -62,9 +65,20 @@ class Slots:
         """Tell all drainers to stop."""
         self._memory[0] = 1
 
-    def slot(self, index: int) -> Slot:
-        """The slot of pool process `index`."""
-        return Slot(self._memory, _FLAG.size + index * SLOT_BYTES)
+    def slot(self, index: int, lane: int = 0) -> Slot:
+        """A slot of pool process `index`."""
+        return self._slots[index * LANES + lane]
+
+    def busy(self) -> dict[tuple[int, int], Doing]:
+        """What is being done, by process and lane; the lanes of a process from the last to its own."""
+        found = ((divmod(at, LANES), self._slots[at].read()) for at in reversed(range(len(self._slots))))
+        return {where: doing for where, doing in found if doing}
+
+    def await_clear(self, index: int, timeout_s: float) -> None:
+        """Wait until the supervisor has seen what the former process `index` died of."""
+        deadline = time.monotonic() + timeout_s
+        while any(process == index for process, _ in self.busy()) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 class Slot:
@@ -101,12 +115,6 @@ class Slot:
         asked, held = (_TOKEN.unpack_from(self._memory, self._at + at)[0] for at in (_STOP_AT, _TOKEN_AT))
         return bool(held.rstrip(b"\0")) and asked == held
 
-    def await_clear(self, timeout_s: float) -> None:
-        """Wait until the supervisor has seen what the former process of this slot died of."""
-        deadline = time.monotonic() + timeout_s
-        while self.read() is not None and time.monotonic() < deadline:
-            time.sleep(0.01)
-
     def clear(self) -> None:
         """The process is idle, or gone."""
         self._memory[self._at : self._at + _STOP_AT] = bytes(_STOP_AT)
@@ -115,6 +123,8 @@ class Slot:
         """What the process does, None if nothing or if it died while writing."""
         for _ in range(1000):
             before = self._sequence()
+            if not before:
+                return None
             data = bytes(self._memory[self._at : self._at + SLOT_BYTES])
             if before % 2 == 0 and before == self._sequence():
                 return _doing(data)

@@ -37,6 +37,9 @@ class StepSpec(Record, frozen=True):
         0 to 9, 9 the highest.
     max_worker_losses : int
         Workers that may die under one item before it fails as ``poisoned``.
+    concurrency : int or None
+        Of an ``async def``: how many of its queue a process runs at a time on its event loop, 1 to 128. None for a
+        plain function.
     """
 
     name: str
@@ -50,6 +53,7 @@ class StepSpec(Record, frozen=True):
     queue: str = "default"
     priority: int = 5
     max_worker_losses: int = 3
+    concurrency: int | None = None
 
 
 class NodeKind(StrEnum):

@@ -40,12 +40,13 @@ class Unit:
 
 
 class Claim(NamedTuple):
-    """What a drainer has to do."""
+    """What a drainer has to do; `queue` is the store's own name of where it lay."""
 
     token: str
     run: str
     generation: int
     units: tuple[Unit, ...]
+    queue: str = ""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -222,7 +223,7 @@ class Store:
         record: bytes = b"",
         outcome: str = "failure",
     ) -> bool:
-        """Take a dead drainer's claim back, charging the item that had `started`."""
+        """Take a dead drainer's claim back, charging the item that had `started`; without a `record` it cannot fail."""
         return bool(self._call("reap", drainer, token, reason, worker, *started, attempt, record, outcome))
 
     def drainers(self) -> list[str]:
@@ -293,8 +294,8 @@ class Store:
 def _claim(reply: list[Any]) -> Claim | None:
     if not reply:
         return None
-    token, run, generation, units = reply
-    return Claim(token.decode(), run.decode(), generation, tuple(_unit(*unit) for unit in units))
+    token, run, generation, queue, units = reply
+    return Claim(token.decode(), run.decode(), generation, tuple(_unit(*unit) for unit in units), queue.decode())
 
 
 def _unit(node: int, start: int, count: int, exceptions: int, losses: int, spec: bytes, inputs: list[bytes]) -> Unit:

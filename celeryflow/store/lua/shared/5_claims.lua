@@ -1,8 +1,9 @@
--- Claims: one a drainer, in `claim:<drainer>` {token, previous, run, units}; a unit is {node, start, count}.
+-- Claims: one a drainer, in `claim:<drainer>` {token, previous, run, queue, units}; a unit is {node, start, count}.
 
 local function read_claim(drainer)
-  local fields = redis.call('HMGET', P .. 'claim:' .. drainer, 'token', 'previous', 'run', 'units')
-  return { token = fields[1], previous = fields[2], run = fields[3], units = fields[4] and cmsgpack.unpack(fields[4]) or {} }
+  local fields = redis.call('HMGET', P .. 'claim:' .. drainer, 'token', 'previous', 'run', 'queue', 'units')
+  return { token = fields[1], previous = fields[2], run = fields[3], queue = fields[4],
+    units = fields[5] and cmsgpack.unpack(fields[5]) or {} }
 end
 
 -- What of a claim the results do not cover, as units.
@@ -111,19 +112,18 @@ local function take_steps(run, node, lane, slots, units)
   end
 end
 
--- `*` serves every queue, `*@pool` those of its own pool and those of none.
+-- A queue's name is `name[~concurrency][@pool]`: async steps lie apart, for the event loops of drainers, which serve just
+-- them. `*` serves every queue, `*@pool` those of its own pool and those of none, `a,b` those with these names.
 local function serves(group, queue)
   local pool = string.match(group, '^%*(.*)$')
   if pool then return pool == '' or string.sub(queue, -#pool) == pool or not string.find(queue, '@', 1, true) end
-  return string.find(',' .. group .. ',', ',' .. queue .. ',', 1, true) ~= nil
+  local name = string.gsub(queue, '~[^@]*', '')
+  local list = ',' .. group .. ','
+  return queue == group or string.find(list, ',' .. name .. ',', 1, true) ~= nil
 end
 
 local function queues_of(group)
-  local queues, pool = {}, string.match(group, '^%*(.*)$')
-  if not pool then
-    for queue in string.gmatch(group, '[^,]+') do queues[#queues + 1] = queue end
-    return queues
-  end
+  local queues = {}
   for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
     if serves(group, queue) then queues[#queues + 1] = queue end
   end
@@ -179,7 +179,7 @@ local function reply(claim)
     units[i] = { unit[1], unit[2], unit[3], exceptions, losses,
       redis.call('HGET', rk(claim.run, 'spec'), unit[1]), input_records(claim.run, unit) }
   end
-  return { claim.token, claim.run, number(meta(claim.run, 'generation')), units }
+  return { claim.token, claim.run, number(meta(claim.run, 'generation')), claim.queue, units }
 end
 
 local function start_run(run, status)
@@ -223,7 +223,7 @@ local function take(drainer, token, worker, previous)
     if not lane then break end
     local run, priority = string.match(lane, '^(.*)|(%d)$')
     claim.units = serve_lane(run, tonumber(priority), queue, slots) or {}
-    claim.run = claim.units[1] and run
+    claim.run, claim.queue = claim.units[1] and run, queue
   end
   local key = P .. 'claim:' .. drainer
   redis.call('DEL', key)
@@ -233,7 +233,8 @@ local function take(drainer, token, worker, previous)
     return claim
   end
   redis.call('SREM', gk(group, 'idle'), drainer)
-  redis.call('HSET', key, 'token', token, 'previous', previous or '', 'run', claim.run, 'units', cmsgpack.pack(claim.units))
+  redis.call('HSET', key, 'token', token, 'previous', previous or '', 'run', claim.run,
+    'queue', claim.queue, 'units', cmsgpack.pack(claim.units))
   for _, unit in ipairs(claim.units) do
     local exceptions, losses = tries_of(claim.run, unit)
     emit(claim.run, 'claimed', 'node', unit[1], 'start', unit[2], 'count', unit[3], 'worker', worker,
