@@ -176,6 +176,10 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     concurrency : int, optional
         For an ``async def``: how many of them one worker process runs at a time on its event loop, 1 to 128; default
         32. Each has its own timeout, retries and log. One that blocks the loop is reported in the log of its run.
+    max_running : int, optional
+        How many of the step run at a time over all workers and all runs, for a service that allows no more; steps of
+        one name count together. The place of a worker that died is free again when its lease has run out, at the
+        latest.
 
     Returns
     -------

@@ -11,20 +11,11 @@ from typing import Any
 
 import pytest
 from conftest import assert_all_workers_are_free, failure_of
-from executions import Execution, Executions, wait_until
+from executions import Executions, most_at_a_time, wait_until
 
 import celeryflow as cf
 
 pytestmark = pytest.mark.usefixtures("runtime")
-
-
-def most_at_a_time(executions: list[Execution]) -> int:
-    """How many ran beside each other, at most."""
-    changes = sorted([(e.start, 1) for e in executions] + [(e.end or float("inf"), -1) for e in executions])
-    counts = [0]
-    for _, change in changes:
-        counts.append(counts[-1] + change)
-    return max(counts)
 
 
 def meeting(folder: Path, count: int) -> Any:

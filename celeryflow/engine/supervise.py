@@ -24,7 +24,7 @@ from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import Doing, Slot, Slots
 from celeryflow.graph.model import Failure, OnError
 from celeryflow.store.connect import ConnectionLost
-from celeryflow.store.scripts import Result
+from celeryflow.store.scripts import STILL_RUNNING, Result
 from celeryflow.values.vault import FAILURE, PYTHON
 from celeryflow.version import __version__
 
@@ -158,7 +158,9 @@ class Supervisor:
             record=record,
             durations_s=(doing.timeout_s,),
         )
-        answer, _, _ = self.link.store.commit(doing.drainer, doing.token, "", self._label(doing.pid), [result])
+        answer, _, _ = self.link.store.commit(
+            doing.drainer, doing.token, STILL_RUNNING, self._label(doing.pid), [result]
+        )
         if answer == "committed":
             self._stop(slot, doing)
 

@@ -21,10 +21,11 @@ _AT_LEAST: dict[str, float] = {
     "retry_jitter": 0,
     "max_worker_losses": 0,
     "concurrency": 1,
+    "max_running": 1,
 }
 _AT_MOST: dict[str, float] = {"retry_jitter": 1, "concurrency": 128}
-_WHOLE = {"outputs", "retries", "priority", "max_worker_losses", "concurrency"}
-_OPTIONAL = {"timeout_s", "concurrency"}
+_WHOLE = {"outputs", "retries", "priority", "max_worker_losses", "concurrency", "max_running"}
+_OPTIONAL = {"timeout_s", "concurrency", "max_running"}
 
 
 def check_name(name: Any, what: str) -> str:

@@ -40,6 +40,8 @@ class StepSpec(Record, frozen=True):
     concurrency : int or None
         Of an ``async def``: how many of its queue a process runs at a time on its event loop, 1 to 128. None for a
         plain function.
+    max_running : int or None
+        How many of the step, by its name, run at a time over all workers and runs; None for any number.
     """
 
     name: str
@@ -54,6 +56,7 @@ class StepSpec(Record, frozen=True):
     priority: int = 5
     max_worker_losses: int = 3
     concurrency: int | None = None
+    max_running: int | None = None
 
 
 class NodeKind(StrEnum):

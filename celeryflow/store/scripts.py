@@ -16,6 +16,9 @@ from celeryflow.store.connect import Client
 from celeryflow.store.keyspace import Keyspace
 from celeryflow.values.manifest import Sealed
 
+STILL_RUNNING = "-"
+"""No next claim, as somebody else's process was committed for, which goes on for a moment."""
+
 STAGE_NODES = 500
 STAGE_EXPIRY_S = 600
 
@@ -182,7 +185,7 @@ class Store:
     def commit(
         self, drainer: str, token: str, following: str, worker: str, results: Sequence[Result]
     ) -> tuple[str, bool, Claim | None]:
-        """Store results, hand the rest back, take the next claim (unless `following` is empty)."""
+        """Store results, hand the rest back, take the next claim (unless `following` is empty, or `STILL_RUNNING`)."""
         data = [part for r in results for part in (r.record, struct.pack(f"<{len(r.durations_s)}f", *r.durations_s))]
         header = pack([r.header() for r in results])
         answer, more, claim = self._call("commit", drainer, token, following, worker, header, *data)

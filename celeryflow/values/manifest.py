@@ -284,8 +284,9 @@ def _missing(node: Node) -> int:
 
 
 def _queue(spec: StepSpec) -> str:
-    """Where the store keeps what is ready of a step: async steps lie apart, by how many may run at a time."""
-    return spec.queue if spec.concurrency is None else f"{spec.queue}~{spec.concurrency}"
+    """Where the store keeps what is ready of a step: apart where so many may run at a time, or so many in a process."""
+    cap = "" if spec.max_running is None else f"%{spec.name}%{spec.max_running}"
+    return spec.queue + cap + ("" if spec.concurrency is None else f"~{spec.concurrency}")
 
 
 class Plans:

@@ -112,12 +112,12 @@ local function take_steps(run, node, lane, slots, units)
   end
 end
 
--- A queue's name is `name[~concurrency][@pool]`: async steps lie apart, for the event loops of drainers, which serve just
--- them. `*` serves every queue, `*@pool` those of its own pool and those of none, `a,b` those with these names.
+-- A queue's name is `name[%step%max_running][~concurrency][@pool]`. Capped steps lie apart, so that they stand in nobody's
+-- way, and async steps for the event loops of drainers, which serve just them. `*` serves every queue, `*@pool` those of its own pool and those of none, `a,b` those with these names.
 local function serves(group, queue)
   local pool = string.match(group, '^%*(.*)$')
   if pool then return pool == '' or string.sub(queue, -#pool) == pool or not string.find(queue, '@', 1, true) end
-  local name = string.gsub(queue, '~[^@]*', '')
+  local name = string.gsub(queue, '[%%~][^@]*', '')
   local list = ',' .. group .. ','
   return queue == group or string.find(list, ',' .. name .. ',', 1, true) ~= nil
 end
@@ -130,10 +130,25 @@ local function queues_of(group)
   return queues
 end
 
+-- Places of a capped step: `running:<step>` is the set of drainers that have a claim of it, in whatever run.
+local function free_places(queue)
+  local step, most = string.match(queue, '%%(.-)%%(%d+)')
+  return step and tonumber(most) - redis.call('SCARD', P .. 'running:' .. step) or math.huge, step
+end
+
+-- The drainer's claim, if any, has ended, and so has its execution.
+local function leave_place(drainer)
+  local queue = redis.call('HGET', P .. 'claim:' .. drainer, 'queue')
+  local _, step = free_places(queue or '')
+  if not step then return end
+  redis.call('SREM', P .. 'running:' .. step, drainer)
+  woken[queue] = true
+end
+
 local function best_lane(group)
   local best, best_score, best_queue
   for _, queue in ipairs(queues_of(group)) do
-    local top = redis.call('ZRANGE', P .. 'queue:' .. queue, 0, 0, 'WITHSCORES')
+    local top = free_places(queue) > 0 and redis.call('ZRANGE', P .. 'queue:' .. queue, 0, 0, 'WITHSCORES') or {}
     if top[1] and (not best or tonumber(top[2]) < best_score) then
       best, best_score, best_queue = top[1], tonumber(top[2]), queue
     end
@@ -208,11 +223,13 @@ local function serve_lane(run, priority, queue, slots)
   else
     redis.call('ZREM', key, run .. '|' .. priority)
   end
+  if redis.call('EXISTS', key) == 0 then redis.call('SREM', P .. 'queues', queue) end
   return units
 end
 
 -- The next work for a drainer, written down as its claim; an empty reply if there is none.
 local function take(drainer, token, worker, previous)
+  leave_place(drainer)
   local group = group_of(drainer)
   local slots = math.max(1, number(redis.call('GET', gk(group, 'total'))))
   redis.call('ZADD', P .. 'leases', NOW + LEASE_S, drainer)
@@ -233,6 +250,8 @@ local function take(drainer, token, worker, previous)
     return claim
   end
   redis.call('SREM', gk(group, 'idle'), drainer)
+  local _, step = free_places(claim.queue)
+  if step then redis.call('SADD', P .. 'running:' .. step, drainer) end
   redis.call('HSET', key, 'token', token, 'previous', previous or '', 'run', claim.run,
     'queue', claim.queue, 'units', cmsgpack.pack(claim.units))
   for _, unit in ipairs(claim.units) do

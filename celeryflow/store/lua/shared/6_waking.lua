@@ -18,9 +18,9 @@ local function depth(queue, most)
     local node = redis.call('LINDEX', lane, 0)
     local range = node and redis.call('LINDEX', rk(run, 'ranges:' .. node), 0)
     if range then found = found + tonumber(string.match(range, ':(%d+)$')) - 1 end
-    if found >= most * each then return most end
+    if found >= most * each then break end
   end
-  return math.ceil(found / each)
+  return math.min(math.ceil(math.min(found, (free_places(queue))) / each), most)
 end
 
 local function wake()
@@ -41,6 +41,7 @@ local function wake()
 end
 
 local function forget_drainer(drainer)
+  leave_place(drainer)
   local group = group_of(drainer)
   redis.call('ZREM', P .. 'leases', drainer)
   redis.call('SREM', gk(group, 'drainers'), drainer)
