@@ -180,6 +180,11 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         How many of the step run at a time over all workers and all runs, for a service that allows no more; steps of
         one name count together. The place of a worker that died is free again when its lease has run out, at the
         latest.
+    memory_limit_bytes : int, optional
+        Hard limit of one attempt: resident memory, files that are mapped and unchanged apart, of the step's whole
+        process (a fresh one has some 60 MiB) and of those that it started. Looked at 10 times a second; the process of
+        a step that is over is killed, and the step fails with kind ``memory``, or is tried again if `retry_on` has
+        `StepMemoryError`. Not for an ``async def``, which shares its process.
 
     Returns
     -------
@@ -405,6 +410,11 @@ def _with_options(callee: trace.Callee, options: dict[str, Any]) -> trace.Callee
         known = sorted({*StepSpec.__struct_fields__, "retry_on"} - {"name", "label"})
         raise InvalidOptionError(f"step {label!r} has no option {min(unknown)!r}. Its options: {', '.join(known)}.")
     checks.check_options(options, label)
+    if callee.spec.concurrency is not None and options.get("memory_limit_bytes") is not None:
+        raise InvalidOptionError(
+            f"memory_limit_bytes of step {label!r} is for plain functions: as an async def it shares its process with "
+            "others. Make it a plain def, or leave the option out."
+        )
     if options.get("concurrency") is None:
         options.pop("concurrency", None)
     elif callee.spec.concurrency is None:

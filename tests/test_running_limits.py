@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from conftest import assert_all_workers_are_free, failure_of
 from executions import Executions, most_at_a_time, wait_until
 
 import celeryflow as cf
@@ -151,7 +156,7 @@ def test_capped_steps_that_are_quick_and_their_users_all_run() -> None:
     assert run.result() == sum(2 * (2 * i + 1) for i in range(500))
 
 
-@pytest.mark.parametrize("option", ["max_running"])
+@pytest.mark.parametrize("option", ["max_running", "memory_limit_bytes"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, "4", True])
 def test_limit_is_a_whole_number_of_at_least_1(option: str, value: Any) -> None:
     def work() -> None: ...
@@ -167,3 +172,109 @@ def test_max_running_leaves_the_shown_queue_alone() -> None:
     run = cf.workflow(lambda: work()).run()
 
     assert run.steps()["queue"].tolist() == ["default"]
+
+
+# --- memory_limit_bytes ------------------------------------------------------------------------------------------
+
+MIB = 2**20
+
+
+def hold(size_bytes: int) -> None:
+    """Have memory, touched, until somebody ends it."""
+    data = bytearray(os.urandom(4096)) * (size_bytes // 4096)
+    time.sleep(60)
+    del data
+
+
+def test_step_over_its_memory_limit_fails_and_says_so(tmp_path: Path, executions: Executions) -> None:
+    gate = tmp_path / "gate"
+
+    @cf.step(memory_limit_bytes=300 * MIB)
+    def large() -> None:
+        hold(400 * MIB)
+
+    @cf.step
+    def neighbour() -> int:
+        with executions.recorded() as here:
+            wait_until(gate.exists, timeout_s=60)
+            return here.attempt
+
+    run = cf.workflow(lambda: (large(), neighbour())).submit()
+    wait_until(lambda: len(run.errors()) == 1)
+    gate.touch()
+
+    error = failure_of(run)
+    assert (error.step, error.kind) == ("large", "memory")
+    assert re.search(r"StepMemoryError: held [34]\d\d\.\d MiB", str(error))
+    assert f"over its memory_limit_bytes of {300 * MIB} (300.0 MiB)" in str(error)
+    assert run.errors()[["step", "kind", "error"]].to_numpy().tolist() == [["large", "memory", "StepMemoryError"]]
+    assert run.timeline().query("step == 'large'")["outcome"].tolist() == ["memory"]
+    assert run.value("neighbour") == 1
+    assert len(executions.read()) == 1
+    assert_all_workers_are_free(tmp_path)
+
+
+def test_what_a_step_started_counts_for_its_memory(executions: Executions) -> None:
+    @cf.step(memory_limit_bytes=300 * MIB)
+    def large() -> None:
+        source = "import time; data = b'x' * (400 * 2**20); print('up', flush=True); time.sleep(60)"
+        child = subprocess.Popen([sys.executable, "-c", source])
+        executions.note(str(child.pid))
+        child.wait()
+
+    run = cf.workflow(lambda: large()).run()
+
+    assert failure_of(run).kind == "memory"
+    wait_until(lambda: not any(psutil.pid_exists(int(pid)) for pid in executions.notes()), timeout_s=5)
+
+
+def test_mapped_values_do_not_count_for_memory() -> None:
+    @cf.step
+    def make() -> Any:
+        import numpy as np
+
+        return np.ones(50 * MIB)  # 400 MiB
+
+    @cf.step(memory_limit_bytes=300 * MIB)
+    def read(values: Any) -> float:
+        total = float(values.sum())
+        time.sleep(0.5)  # some looks at its memory
+        return total
+
+    assert cf.workflow(lambda: read(make())).run().result() == 50 * MIB
+
+
+def test_memory_is_tried_again_where_retry_on_says_so() -> None:
+    def large_at_first() -> int:
+        if cf.current().attempt == 1:
+            hold(400 * MIB)
+        time.sleep(0.3)
+        return cf.current().attempt
+
+    options = {"memory_limit_bytes": 300 * MIB, "retries": 1, "retry_delay_s": 0}
+    again = cf.workflow(lambda: cf.step(large_at_first, retry_on=cf.StepMemoryError, **options)()).run()
+    never = cf.workflow(lambda: cf.step(large_at_first, retry_on=cf.StepTimeoutError, **options)()).run()
+
+    assert again.result() == 2
+    assert again.timeline()["outcome"].tolist() == ["memory", "success"]
+    assert failure_of(never).kind == "memory"
+
+
+def test_only_the_item_over_its_memory_limit_fails() -> None:
+    @cf.step(memory_limit_bytes=300 * MIB, timeout_s=50)
+    def work(i: int) -> int:
+        if i == 3:
+            hold(400 * MIB)
+        return i
+
+    run = cf.workflow(lambda: work.map(range(6), on_error="skip")).run()
+
+    assert run.result() == [0, 1, 2, 4, 5]
+    assert run.errors()[["index", "kind"]].to_numpy().tolist() == [[3, "memory"]]
+
+
+def test_memory_limit_is_for_plain_functions() -> None:
+    async def work() -> None: ...
+
+    with pytest.raises(cf.InvalidOptionError, match="memory_limit_bytes of step 'work' is for plain functions"):
+        cf.step(work, memory_limit_bytes=300 * MIB)

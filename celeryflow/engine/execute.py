@@ -24,7 +24,7 @@ from celeryflow.engine.output import Capture
 from celeryflow.engine.read import Outcome, Reader
 from celeryflow.engine.slots import NEVER, Slot
 from celeryflow.engine.watched import Watched
-from celeryflow.errors import CeleryflowError, IntegrityError, StepTimeoutError
+from celeryflow.errors import CeleryflowError, IntegrityError, StepMemoryError, StepTimeoutError
 from celeryflow.graph.model import OnError, Role
 from celeryflow.store.scripts import Claim, Item, Result, Unit
 from celeryflow.values.functions import unpack_function
@@ -311,17 +311,22 @@ class UnitWork:
 
     def _mark(self) -> None:
         """Say in shared memory what starts, and until when it may run."""
-        timeout, deadline, delay = self.call.spec.timeout_s or 0.0, NEVER, -1.0
-        if timeout:
-            deadline = time.monotonic() + timeout
-            can_retry = issubclass(StepTimeoutError, self.retry_on)
-            delay = retry_delay_s(self.call, self.unit.exceptions) if can_retry else -1.0
-        self.executor.slot.start(self.unit.node, self._index, self.attempt, deadline, timeout, delay)
+        timeout, memory = self.call.spec.timeout_s, self.call.spec.memory_limit_bytes
+        if not timeout and not memory:
+            self.executor.slot.start(self.unit.node, self._index, self.attempt)
+            return
+        deadline = time.monotonic() + timeout if timeout else NEVER
+        delays = (self._delay_after(StepTimeoutError), self._delay_after(StepMemoryError))
+        limits = (deadline, timeout or 0.0, delays[0], memory or 0, delays[1])
+        self.executor.slot.start(self.unit.node, self._index, self.attempt, limits)
+
+    def _delay_after(self, error: type[Exception]) -> float:
+        return retry_delay_s(self.call, self.unit.exceptions) if issubclass(error, self.retry_on) else -1.0
 
     def _plan(self) -> None:
         self._index = -1
         self.executor.capture.begin(self.claim.run, self.unit.node, -1, self.attempt)
-        self.executor.slot.start(self.unit.node, -1, self.attempt, NEVER, 0.0, -1.0)
+        self.executor.slot.start(self.unit.node, -1, self.attempt)
         started = time.perf_counter()
         try:
             length = self.inputs.plan()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 _FLAG = struct.Struct("<B7x")
 _CLAIM = struct.Struct("<Q I 4x 400s 40s 208s")
-_ITEM = struct.Struct("<i i i 4x d d d")
+_ITEM = struct.Struct("<i i i 4x d d d Q d")
 SLOT_BYTES = 768
 LANES = 1 + 128
 """Slots of a process: its own, and one for each async step that it may run at a time."""
@@ -28,12 +28,18 @@ _TOKEN = struct.Struct("<40s")
 NEVER = float("inf")
 
 
+Limits = tuple[float, float, float, int, float]
+"""Of an item that runs: the last five fields of `Doing`."""
+
+_NO_LIMITS: Limits = (NEVER, 0.0, -1.0, 0, -1.0)
+
+
 @dataclass(frozen=True)
 class Doing:
     """What a process does: its claim, and the item that has started (node -1 between items).
 
     `deadline` is on the monotonic clock, which stands still while the machine sleeps; `retry_delay_s` is what to wait
-    before a retry after it, negative for none.
+    before a retry after it, negative for none, and `memory_retry_delay_s` after too much memory (0: no limit).
     """
 
     pid: int
@@ -46,6 +52,8 @@ class Doing:
     deadline: float = NEVER
     timeout_s: float = 0.0
     retry_delay_s: float = -1.0
+    memory_limit_bytes: int = 0
+    memory_retry_delay_s: float = -1.0
 
 
 class Slots:
@@ -93,16 +101,14 @@ class Slot:
         self._write(sequence + 1)
         fields = (os.getpid(), drainer.encode(), token.encode(), run.encode())
         _CLAIM.pack_into(self._memory, self._at, sequence + 1, *fields)
-        _ITEM.pack_into(self._memory, self._at + _ITEM_AT, -1, -1, 1, NEVER, 0.0, -1.0)
+        _ITEM.pack_into(self._memory, self._at + _ITEM_AT, -1, -1, 1, *_NO_LIMITS)
         self._write(sequence + 2)
 
-    def start(
-        self, node: int, index: int, attempt: int, deadline: float, timeout_s: float, retry_delay_s: float
-    ) -> None:
+    def start(self, node: int, index: int, attempt: int, limits: Limits = _NO_LIMITS) -> None:
         """An item starts."""
         sequence = self._sequence()
         self._write(sequence + 1)
-        _ITEM.pack_into(self._memory, self._at + _ITEM_AT, node, index, attempt, deadline, timeout_s, retry_delay_s)
+        _ITEM.pack_into(self._memory, self._at + _ITEM_AT, node, index, attempt, *limits)
         self._write(sequence + 2)
 
     def stop(self, token: str) -> None:

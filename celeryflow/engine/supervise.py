@@ -132,37 +132,47 @@ class Supervisor:
             self._stop(slot, doing)
         elif time.monotonic() > doing.deadline:
             self._time_out(slot, doing)
+        elif 0 < doing.memory_limit_bytes < (used := processes.memory_bytes(doing.pid)):
+            self._end_large(slot, doing, used)
         elif self._stopping_since and time.monotonic() - self._stopping_since > GRACE_S:
             self.link.store.release(doing.drainer)
             self._stop(slot, doing)
 
     def _time_out(self, slot: Slot, doing: Doing) -> None:
         message = f"ran longer than its timeout_s of {doing.timeout_s:g} s"
-        failure = Failure(
-            kind="timeout",
-            error="StepTimeoutError",
-            message=message,
-            attempt=doing.attempt,
-            worker=self._label(doing.pid),
-        )
+        if self._fail(doing, "timeout", "StepTimeoutError", message, doing.retry_delay_s, (doing.timeout_s,)):
+            self._stop(slot, doing)
+
+    def _end_large(self, slot: Slot, doing: Doing, used: int) -> None:
+        """Kill the process at once: only that gives all of the memory back, to the next step as to the machine."""
+        limit = doing.memory_limit_bytes
+        message = f"held {used / 2**20:.1f} MiB, over its memory_limit_bytes of {limit} ({limit / 2**20:.1f} MiB)"
+        is_failed = self._fail(doing, "memory", "StepMemoryError", message, doing.memory_retry_delay_s)
+        if is_failed and (now := slot.read()) is not None and (now.pid, now.token) == (doing.pid, doing.token):
+            self._kill(doing.pid)
+
+    def _fail(
+        self, doing: Doing, kind: str, error: str, message: str, delay_s: float, durations_s: tuple[float, ...] = ()
+    ) -> bool:
+        """End an attempt in the store; False if it has ended by itself."""
+        failure = Failure(kind=kind, error=error, message=message, attempt=doing.attempt, worker=self._label(doing.pid))
         record = self.link.vault.seal(FAILURE, (doing.run, doing.node, doing.index), failure)
-        will_retry = doing.retry_delay_s >= 0
+        will_retry = delay_s >= 0
         result = Result(
             node=doing.node,
             start=doing.index,
             outcome="retry" if will_retry else self._failed_outcome(doing.run, doing.node),
             attempt=doing.attempt,
-            kind="timeout",
-            error=f"StepTimeoutError: {message}",
-            delay_s=max(0.0, doing.retry_delay_s),
+            kind=kind,
+            error=f"{error}: {message}",
+            delay_s=max(0.0, delay_s),
             record=record,
-            durations_s=(doing.timeout_s,),
+            durations_s=durations_s,
         )
         answer, _, _ = self.link.store.commit(
             doing.drainer, doing.token, STILL_RUNNING, self._label(doing.pid), [result]
         )
-        if answer == "committed":
-            self._stop(slot, doing)
+        return answer == "committed"
 
     def _stop(self, slot: Slot, doing: Doing) -> None:
         """Interrupt a process that still does what was seen; it has 0.5 s to clean up."""
@@ -175,8 +185,11 @@ class Supervisor:
     def _finish_stop(self, doing: Doing) -> None:
         """It was interrupted and still does the same. What else the process does is handed back uncharged."""
         if time.monotonic() - self._interrupted[doing.token] > SOFT_STOP_S:
-            self._killed.add(doing.pid)
-            processes.kill_tree(doing.pid)
+            self._kill(doing.pid)
+
+    def _kill(self, pid: int) -> None:
+        self._killed.add(pid)
+        processes.kill_tree(pid)
 
     def _serve_due(self) -> None:
         """Gathers whose deadline has come go on at once, though every process is busy: no code of the user's runs."""

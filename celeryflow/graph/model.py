@@ -42,6 +42,8 @@ class StepSpec(Record, frozen=True):
         plain function.
     max_running : int or None
         How many of the step, by its name, run at a time over all workers and runs; None for any number.
+    memory_limit_bytes : int or None
+        Hard limit of one attempt, in bytes that its process and what it started hold for themselves.
     """
 
     name: str
@@ -57,6 +59,7 @@ class StepSpec(Record, frozen=True):
     max_worker_losses: int = 3
     concurrency: int | None = None
     max_running: int | None = None
+    memory_limit_bytes: int | None = None
 
 
 class NodeKind(StrEnum):
