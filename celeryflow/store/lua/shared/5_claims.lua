@@ -123,9 +123,13 @@ local function serves(group, queue)
 end
 
 local function queues_of(group)
-  local queues = {}
+  local queues, is_named = {}, string.sub(group, 1, 1) ~= '*'
+  if is_named then
+    for queue in string.gmatch(group, '[^,]+') do queues[#queues + 1] = queue end
+  end
   for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
-    if serves(group, queue) then queues[#queues + 1] = queue end
+    local is_listed = is_named and (queue == group or not string.find(queue, '[%%~]'))
+    if not is_listed and serves(group, queue) then queues[#queues + 1] = queue end
   end
   return queues
 end
@@ -206,24 +210,22 @@ local function start_run(run, status)
 end
 
 local function serve_lane(run, priority, queue, slots)
-  local lane, key = lane_key(run, queue, priority), P .. 'queue:' .. queue
+  local lane = lane_key(run, queue, priority)
   local status = meta(run, 'status')
   local node = status and not RUN_OVER[status] and head_of(run, lane)
   if not node then
-    redis.call('ZREM', key, run .. '|' .. priority)
     redis.call('DEL', lane)
-    return
+    return unlist_lane(queue, run .. '|' .. priority)
   end
   start_run(run, status)
   local units = {}
   local take = plan_of(run, node)[KIND] == 'm' and take_map or take_steps
   take(run, node, lane, slots, units)
   if redis.call('EXISTS', lane) == 1 then
-    redis.call('ZADD', key, score(priority), run .. '|' .. priority)
+    redis.call('ZADD', P .. 'queue:' .. queue, score(priority), run .. '|' .. priority)
   else
-    redis.call('ZREM', key, run .. '|' .. priority)
+    unlist_lane(queue, run .. '|' .. priority)
   end
-  if redis.call('EXISTS', key) == 0 then redis.call('SREM', P .. 'queues', queue) end
   return units
 end
 
