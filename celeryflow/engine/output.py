@@ -231,18 +231,17 @@ def parse(data: bytes, place: Place) -> Iterator[Line]:
 
 def _joined(pieces: list[Line]) -> Iterator[Line]:
     """Lines of pieces: one that does not end goes on in the next of the same item and stream."""
-    open_at = 0.0
-    text = ""
-    for number, (place, at, stream, piece) in enumerate(pieces):
-        open_at = open_at if text else at
+    unended: dict[tuple[Place, str], tuple[float, str]] = {}
+    for place, at, stream, piece in pieces:
+        begun_at, text = unended.pop((place, stream), (at, ""))
         *whole, text = (text + piece).split("\n")
         for line in whole:
-            yield place, open_at, stream, line
-            open_at = at
-        following = pieces[number + 1] if number + 1 < len(pieces) else None
-        if text and (following is None or (following[0], following[2]) != (place, stream)):
-            yield place, open_at, stream, text
-            text = ""
+            yield place, begun_at, stream, line
+            begun_at = at
+        if text:
+            unended[place, stream] = begun_at, text
+    for (place, stream), (at, text) in unended.items():
+        yield place, at, stream, text
 
 
 def _limited(lines: Iterator[Line]) -> Iterator[Line]:
