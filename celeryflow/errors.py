@@ -145,6 +145,10 @@ class StepTimeoutError(CeleryflowError, TimeoutError):
     """An attempt of a step ran longer than its `timeout_s`."""
 
 
+class StepMemoryError(CeleryflowError, MemoryError):
+    """An attempt of a step, with what it started, held more memory than its `memory_limit_bytes`."""
+
+
 # --- the store and the workers ---------------------------------------------------------------
 
 

@@ -26,6 +26,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
+CONCURRENCY = 32
+"""Async steps that a worker process runs at a time, where the step does not say."""
+
 RESERVED = ("check", "inline", "reuse")
 """Options of ``run``, which a workflow's own parameters may not be named."""
 
@@ -170,6 +173,18 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         0 to 9, 9 the highest; default 5.
     max_worker_losses : int
         Worker processes that may die under one item before it fails; default 3.
+    concurrency : int, optional
+        For an ``async def``: how many of them one worker process runs at a time on its event loop, 1 to 128; default
+        32. Each has its own timeout, retries and log. One that blocks the loop is reported in the log of its run.
+    max_running : int, optional
+        How many of the step run at a time over all workers and all runs, for a service that allows no more; steps of
+        one name count together. The place of a worker that died is free again when its lease has run out, at the
+        latest.
+    memory_limit_bytes : int, optional
+        Hard limit of one attempt: resident memory, files that are mapped and unchanged apart, of the step's whole
+        process (a fresh one has some 60 MiB) and of those that it started. Looked at 10 times a second; the process of
+        a step that is over is killed, and the step fails with kind ``memory``, or is tried again if `retry_on` has
+        `StepMemoryError`. Not for an ``async def``, which shares its process.
 
     Returns
     -------
@@ -188,7 +203,8 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     if not callable(function):
         raise ArgumentError(f"cf.step takes a function, not {type(function).__name__}.")
     label = getattr(function, "__name__", None) or type(getattr(function, "func", function)).__name__
-    spec = StepSpec(name=checks.slug(label), label=label)
+    concurrency = CONCURRENCY if inspect.iscoroutinefunction(function) else None
+    spec = StepSpec(name=checks.slug(label), label=label, concurrency=concurrency)
     return Step(_with_options(trace.Callee(function=function, spec=spec), options))
 
 
@@ -394,6 +410,18 @@ def _with_options(callee: trace.Callee, options: dict[str, Any]) -> trace.Callee
         known = sorted({*StepSpec.__struct_fields__, "retry_on"} - {"name", "label"})
         raise InvalidOptionError(f"step {label!r} has no option {min(unknown)!r}. Its options: {', '.join(known)}.")
     checks.check_options(options, label)
+    if callee.spec.concurrency is not None and options.get("memory_limit_bytes") is not None:
+        raise InvalidOptionError(
+            f"memory_limit_bytes of step {label!r} is for plain functions: as an async def it shares its process with "
+            "others. Make it a plain def, or leave the option out."
+        )
+    if options.get("concurrency") is None:
+        options.pop("concurrency", None)
+    elif callee.spec.concurrency is None:
+        raise InvalidOptionError(
+            f"concurrency of step {label!r} is for async def steps, and {label!r} is a plain function: each of its "
+            "calls has a process to itself. Make it async def, or leave the option out."
+        )
     spec = msgspec.structs.replace(callee.spec, **options)
     return replace(callee, spec=spec, retry_on=_exception_types(retry_on, label))
 

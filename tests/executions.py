@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +72,15 @@ class Executions:
             os.write(handle, json.dumps(line).encode() + b"\n")
         finally:
             os.close(handle)
+
+
+def most_at_a_time(executions: Sequence[Execution]) -> int:
+    """How many ran beside each other, at most."""
+    changes = sorted([(e.start, 1) for e in executions] + [(e.end or float("inf"), -1) for e in executions])
+    counts = [0]
+    for _, change in changes:
+        counts.append(counts[-1] + change)
+    return max(counts)
 
 
 def wait_until(condition: Callable[[], Any], timeout_s: float = 20.0) -> Any:

@@ -10,6 +10,7 @@ from model import OUTCOME_STATES, READING, Run, Told, Unit, units_of
 from celeryflow.graph.model import Node
 from celeryflow.graph.states import STATE_BYTES, State
 from celeryflow.store.scripts import Store
+from celeryflow.values import manifest
 
 
 class Found:
@@ -17,7 +18,7 @@ class Found:
 
     def __init__(self, store: Store, run: Run) -> None:
         self.run = run
-        self.lanes = sorted({(node.spec.queue, node.spec.priority) for node in run.graph.nodes})
+        self.lanes = sorted({(manifest._queue(node.spec), node.spec.priority) for node in run.graph.nodes})
         self.maps = [node.index for node in run.graph.nodes if node.is_map]
         meta, counts, tries, state, missing, self.waiting, *lists = self._read(store)
         self.meta: dict[bytes, bytes] = meta

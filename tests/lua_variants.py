@@ -40,6 +40,10 @@ VARIANTS: dict[str, list[Change]] = {
         ("local COUNTER = { failure = 'bad',", "local COUNTER = { failure = 'bad', absorbed = 'bad',")
     ],
     "the lowest priority is first": [("(9 - priority) * 2 ^ 40", "priority * 2 ^ 40")],
+    "a capped step takes no place": [("redis.call('SADD', P .. 'running:' .. step, drainer)", "")],
+    "a capped step runs once too often": [("free_places(queue) > 0 and", "free_places(queue) > -1 and")],
+    "a place is never left": [("redis.call('SREM', P .. 'running:' .. step, drainer)", "")],
+    "a place is left while the process goes on": [("if following == '' then leave_place", "if true then leave_place")],
     "fail_fast lets the rest go on": [("doomed[run] = true", "")],
     "a cancel overwrites the end of a run": [
         ("if RUN_OVER[meta(run, 'status')] then return end", ""),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from celeryflow.graph.model import Edge, Event, Graph, Input, Node
 from celeryflow.graph.states import RUN_TRANSITIONS, TRANSITIONS, State
-from celeryflow.store.scripts import Claim, Item, Result
+from celeryflow.store.scripts import STILL_RUNNING, Claim, Item, Result
 
 Unit = tuple[int, int]
 """A node and one of its items: 0 of a step, -1 for reading the length of a map."""
@@ -229,19 +229,24 @@ class Held:
 class World:
     """All runs and drainers of a deployment.
 
-    `is_behind` says that the store has work in `pending`: it may be later than the model, never ahead of it.
+    `places` are the drainers that count for `max_running`; every step has the same name. `is_behind` says that the
+    store has work in `pending`: it may be later than the model, never ahead of it.
     """
 
     def __init__(self) -> None:
         self.runs: dict[str, Run] = {}
         self.held: dict[str, Held] = {}
         self.previous: dict[str, str] = {}
+        self.places: set[str] = set()
         self.is_behind = False
 
     def ready_for(self, drainer: str) -> list[Node]:
         """What a drainer could be given: the node of each unit that is ready in its queues."""
         ready = [run.graph.nodes[node] for run in self.runs.values() for node, _ in run.ready()]
-        return [node for node in ready if is_served(drainer, node)]
+        return [node for node in ready if is_served(drainer, node) and self._has_place(node)]
+
+    def _has_place(self, node: Node) -> bool:
+        return node.spec.max_running is None or len(self.places) < node.spec.max_running
 
     def claim(self, drainer: str, token: str, claim: Claim | None) -> None:
         """Hear what the claim verb gave."""
@@ -315,6 +320,7 @@ class World:
     def _forget(self, drainer: str) -> None:
         held = self.held.pop(drainer, None)
         self.previous.pop(drainer, None)
+        self.places.discard(drainer)
         if held:
             held.run.claimed.difference_update(units_of(held.ranges))
 
@@ -325,8 +331,12 @@ class World:
 
     def _take(self, drainer: str, token: str, claim: Claim | None) -> None:
         self.wait()
+        if token != STILL_RUNNING:
+            self.places.discard(drainer)
         if claim is None:
-            assert not token or self.is_behind or not self.ready_for(drainer), f"{drainer} got nothing"
+            assert token in ("", STILL_RUNNING) or self.is_behind or not self.ready_for(drainer), (
+                f"{drainer} got nothing"
+            )
             return
         assert claim.token == token
         run = self.runs[claim.run]
@@ -334,13 +344,16 @@ class World:
         self._assert_right(run, claim)
         self.held[drainer] = Held(token, run, ranges_of(claim))
         run.take(units_of(ranges_of(claim)))
+        if run.graph.nodes[claim.units[0].node].spec.max_running is not None:
+            self.places.add(drainer)
 
     def _assert_best(self, drainer: str, run: Run, claim: Claim) -> None:
         """It comes from one lane, and no other that the drainer serves has a higher priority."""
         nodes = [run.graph.nodes[unit.node] for unit in claim.units]
         ready = self.ready_for(drainer)
         assert is_served(drainer, nodes[0])
-        assert len({(node.spec.queue, node.spec.priority) for node in nodes}) == 1
+        assert self._has_place(nodes[0])
+        assert len({(node.spec.queue, node.spec.priority, node.spec.max_running) for node in nodes}) == 1
         assert self.is_behind or nodes[0].spec.priority == max((node.spec.priority for node in ready), default=-1)
 
     def _assert_right(self, run: Run, claim: Claim) -> None:

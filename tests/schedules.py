@@ -18,7 +18,7 @@ from wirings import graphs
 
 from celeryflow.graph.states import State
 from celeryflow.store import events
-from celeryflow.store.scripts import Result, Store
+from celeryflow.store.scripts import STILL_RUNNING, Result, Store
 
 
 class Schedule:
@@ -85,7 +85,7 @@ class Schedule:
             return self.claim()
         held = self.world.held[drainer]
         results = self._draw_results(held)
-        following = self.draw("", next(self.tokens), next(self.tokens))
+        following = self.draw("", STILL_RUNNING, next(self.tokens), next(self.tokens), next(self.tokens))
         for _ in range(self.draw(1, 1, 2)):
             self._commit(drainer, held.token, following, results)
         return None
@@ -102,7 +102,7 @@ class Schedule:
     def _commit(self, drainer: str, token: str, following: str, results: list[Result]) -> None:
         answer, self.world.is_behind, claim = self.store.commit(drainer, token, following, WORKER, results)
         self.world.commit(drainer, token, following, results, answer, claim)
-        self.used[drainer] += [following] if following else []
+        self.used[drainer] += [following] if following not in ("", STILL_RUNNING) else []
 
     def release(self) -> None:
         drainer = self._choose_busy() or DRAINERS[0]
@@ -225,6 +225,8 @@ class Schedule:
             held = self.world.held.get(drainer)
             expected = (held.token, held.run.name, held.ranges) if held else ("", "", ())
             assert (token, run, tuple(map(tuple, ranges))) == expected
+        places = self.client.smembers(f"{self.store.keys.prefix}:running:work")
+        assert {drainer.decode() for drainer in places} == self.world.places
         for run in self.world.runs.values():
             self._check_run(run)
             if not run.is_over:
@@ -294,7 +296,18 @@ class Schedule:
         return [key.decode() for key in self.client.keys(f"{self.store.keys.prefix}:*")]
 
 
-QUEUE_KEYS = (":lane:", ":claim:", ":delayed", ":pending", ":queue:", ":leases", ":drainers", ":idle")
+QUEUE_KEYS = (
+    ":lane:",
+    ":claim:",
+    ":delayed",
+    ":pending",
+    ":queue:",
+    ":leases",
+    ":drainers",
+    ":idle",
+    ":running:",
+    ":queues",
+)
 
 ACTIONS: list[Callable[[Schedule], None]] = [
     *[Schedule.commit] * 8,

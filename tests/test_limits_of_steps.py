@@ -123,6 +123,19 @@ def test_time_limit_is_each_items_own() -> None:
     assert failure_of(run).index == 3
 
 
+def test_signal_that_comes_late_stops_nothing(executions: Executions) -> None:
+    @cf.step
+    def work(i: int) -> int:
+        with executions.recorded():
+            os.kill(os.getpid(), signal.SIGUSR1)  # as for an attempt that has ended meanwhile
+            return i
+
+    run = cf.workflow(lambda: work.map(range(200))).run()
+
+    assert run.result() == [*range(200)]
+    assert sorted(e.index or 0 for e in executions.read()) == [*range(200)]
+
+
 # --- the budget of lost workers -----------------------------------------------------------------------------------
 
 

@@ -17,8 +17,18 @@ def work() -> None:
     """Every step's code."""
 
 
-def callee(queue: str, priority: int, losses: int) -> Callee:
-    spec = StepSpec(name="work", label="work", queue=queue, priority=priority, max_worker_losses=losses)
+def callee(
+    queue: str, priority: int, losses: int, max_running: int | None = None, concurrency: int | None = None
+) -> Callee:
+    spec = StepSpec(
+        name="work",
+        label="work",
+        queue=queue,
+        priority=priority,
+        max_worker_losses=losses,
+        max_running=max_running,
+        concurrency=concurrency,
+    )
     return Callee(function=work, spec=spec)
 
 
@@ -44,20 +54,21 @@ HARD: list[Wiring] = [
 
 ALIKE = (("fast",), (5,), (2, 1, 0))
 VARIED = (("fast", "fast", "slow"), (5, 5, 9), (2, 1, 0))
+CAPPED = (("fast", "fast", "slow"), (5, 5, 9), (2, 1, 0), (None, 1, 2), (None, 3))
 
 
 @st.composite
 def graphs(draw: st.DrawFn) -> tuple[Graph, list[str]]:
     """A workflow of up to eight steps and maps as the tracer wires them, and the code of each."""
     wiring = draw(st.one_of(wirings(), wirings(), st.sampled_from(HARD)))
-    length, options = draw(st.sampled_from([3, 6, 2, 1, 0])), draw(st.sampled_from([ALIKE, VARIED]))
+    length, options = draw(st.sampled_from([3, 6, 2, 1, 0])), draw(st.sampled_from([ALIKE, VARIED, CAPPED]))
     specs = [[draw(st.sampled_from(values)) for values in options] for _ in wiring]
     graph = wire(wiring, length, specs, draw(st.sampled_from([False, False, False, True])))
     return graph, [draw(st.sampled_from(["aaaaaaaa", "bbbbbbbb"])) for _ in graph.nodes]
 
 
 def wire(wiring: Wiring, length: int, specs: Sequence[Sequence[Any]], fail_fast: bool = False) -> Graph:
-    """The graph of a wiring; `specs` are queues, priorities and losses."""
+    """The graph of a wiring; `specs` are queues, priorities, losses and so on."""
     tracer, refs = Tracer("wired"), list[Any]()
     for (mapped, wholes), spec in zip(wiring, specs, strict=True):
         items = [range(length) if node == LITERAL else refs[node] for node in mapped]

@@ -21,7 +21,6 @@ from celery.signals import worker_process_init, worker_shutting_down
 from celeryflow.config import Settings
 from celeryflow.engine import processes
 from celeryflow.engine.drain import Drainer
-from celeryflow.engine.execute import Stopped
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import open_file
 from celeryflow.engine.slots import Slots
@@ -78,7 +77,7 @@ class Worker:
         processes.die_with_parent()
         _allow_children()
         process: Any = billiard.current_process()
-        self.slots.slot(process.index).await_clear(timeout_s=2.0)
+        self.slots.await_clear(process.index, timeout_s=2.0)
         label, output = f"{socket.gethostname()}:{os.getpid()}", self.outputs[process.index]
         self._drainer = Drainer(Link.open(self.settings), self.slots, process.index, output, self.name, label)
 
@@ -89,8 +88,8 @@ class Worker:
         signal.signal(signal.SIGUSR1, self._interrupt)
 
     def _interrupt(self, *_: Any) -> None:
-        if self._drainer is not None and self._drainer.executor.is_in_step:
-            raise Stopped
+        if self._drainer is not None:
+            self._drainer.interrupt()
 
 
 def make_app(settings: Settings) -> Celery:

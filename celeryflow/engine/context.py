@@ -62,6 +62,11 @@ def current() -> Current:
     return found
 
 
+def running() -> Current | None:
+    """The execution that runs in this context, if any."""
+    return _current.get()
+
+
 def enter(execution: Current) -> None:
     """Make `execution` the current one."""
     _current.set(execution)

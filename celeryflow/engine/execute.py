@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
 import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from celeryflow.engine import context
 from celeryflow.engine.expand import Added, Blocked, Expander, Passed
@@ -20,12 +23,15 @@ from celeryflow.engine.link import Link
 from celeryflow.engine.output import Capture
 from celeryflow.engine.read import Outcome, Reader
 from celeryflow.engine.slots import NEVER, Slot
-from celeryflow.errors import CeleryflowError, IntegrityError, StepTimeoutError
+from celeryflow.engine.watched import Watched
+from celeryflow.errors import CeleryflowError, IntegrityError, StepMemoryError, StepTimeoutError
 from celeryflow.graph.model import OnError, Role
 from celeryflow.store.scripts import Claim, Item, Result, Unit
 from celeryflow.values.functions import unpack_function
 from celeryflow.values.manifest import Call
 from celeryflow.values.vault import CALL, FAILURE, GATHERED, LENGTH, UPSTREAM, VALUE, Pointer
+
+T = TypeVar("T")
 
 CHUNK_S = 0.1
 CHUNK_BYTES = 2**20
@@ -44,12 +50,31 @@ class Stopped(BaseException):
     """The supervisor ends this attempt: its run is over, or its time."""
 
 
+def finish(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns that never waits: the same code runs steps one by one and on an event loop."""
+    try:
+        work.send(None)
+    except StopIteration as ended:
+        return ended.value  # type: ignore[no-any-return]
+    raise RuntimeError("work outside of an event loop has waited")
+
+
 def retry_delay_s(call: Call, exceptions: int) -> float:
     """Wait before the next attempt after the `exceptions`-th failure, negative if there is none."""
     spec = call.spec
     if exceptions >= spec.retries:
         return -1.0
     return spec.retry_delay_s * spec.retry_backoff**exceptions * (1 + spec.retry_jitter * random.random())
+
+
+def run_coroutine(work: Coroutine[Any, Any, T]) -> T:
+    """What a coroutine returns, on a loop of its own; beside a notebook's loop, in a thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(copy_context().run, asyncio.run, work).result()
 
 
 class Executor:
@@ -65,12 +90,23 @@ class Executor:
     ) -> None:
         self.link, self.slot, self.capture, self.worker = link, slot, capture, worker
         self.expander = Expander(link)
-        self.is_in_step = False
+        self.is_in_step = self.is_on_loop = False
         self._made: dict[Item, bytes] = {}
-        self.function = functions.__getitem__ if functions else lru_cache(256)(self._load)
+        self._loaded = lru_cache(256)(self._load)
+        self.function = functions.__getitem__ if functions else self._loaded
+
+    def on_loop(self, slot: Slot) -> Executor:
+        """One like this for async steps of a running event loop."""
+        other = copy.copy(self)
+        other.slot, other.is_on_loop, other._made = slot, True, {}
+        return other
 
     def run(self, claim: Claim) -> list[Result]:
         """Results of the claim's items, in order; those left out are to be handed back."""
+        return finish(self.work(claim))
+
+    async def work(self, claim: Claim) -> list[Result]:
+        """As `run`; waits for async steps on the running event loop, if it is made for one."""
         started = time.monotonic()
         self._made.clear()
         results: list[Result] = []
@@ -78,11 +114,16 @@ class Executor:
             if results and time.monotonic() - started > CHUNK_S:
                 break
             work = UnitWork(self, claim, unit, started)
-            results += work.run()
+            results += await work.run()
             self._made.update({(r.node, r.start): r.record for r in results[-1:] if r.outcome == "success"})
             if work.is_cut or (results[-1].outcome != "success" and unit.count == 1):
                 break
         return results
+
+    def stop_if_asked(self) -> None:
+        """End the step that is running, if it is the one that the supervisor wants ended."""
+        if self.is_in_step and self.slot.is_stopped:
+            raise Stopped
 
     def fail(self, claim: Claim, error: Exception) -> list[Result]:
         """Results that say that nothing of the claim could be run."""
@@ -91,7 +132,7 @@ class Executor:
 
     def forget(self) -> None:
         """Load functions anew: modules that they refer to have changed."""
-        self.function = lru_cache(256)(self._load)
+        self._loaded.cache_clear()
 
     def known(self, unit: Unit) -> dict[Item, bytes]:
         """Records that came with the unit or were made in this claim."""
@@ -119,7 +160,7 @@ class UnitWork:
         self._durations: list[float] = []
         self._size = 0
 
-    def run(self) -> list[Result]:
+    async def run(self) -> list[Result]:
         """Results of the unit's items."""
         try:
             self._prepare()
@@ -136,7 +177,7 @@ class UnitWork:
             if self.unit.start < 0:
                 self._plan()
             else:
-                self._run_items(execution)
+                await self._run_items(execution)
         finally:
             context.leave()
         return self._results
@@ -176,7 +217,7 @@ class UnitWork:
             self.inputs.items(self.unit.start, self.unit.count) if self.call.mapped and self.unit.start >= 0 else [()]
         )
 
-    def _run_items(self, execution: context.Current) -> None:
+    async def _run_items(self, execution: context.Current) -> None:
         for offset, row in enumerate(self._rows):
             self._index = self.unit.start + offset
             execution.index = self._index if self.call.mapped else None
@@ -184,23 +225,24 @@ class UnitWork:
                 self._flush()
                 self._results.append(self._passed_over(row))
             else:
-                self._run_item(row)
+                await self._run_item(row)
             last = offset + 1 == len(self._rows)
             if not last and (time.monotonic() - self._chunk_started > CHUNK_S or self._size > CHUNK_BYTES):
                 self.is_cut = True
                 break
         self._flush()
 
-    def _run_item(self, row: tuple[Any, ...]) -> None:
+    async def _run_item(self, row: tuple[Any, ...]) -> None:
         capture = self.executor.capture
         capture.begin(self.claim.run, self.unit.node, self._index, self.attempt)
         self._mark()
         started = time.perf_counter()
         try:
-            value = self._expand(row) if self.call.role is Role.EXPAND else self._call_function(row)
-        except Stopped:
-            raise
+            is_body = self.call.role is Role.EXPAND
+            value = self._expand(row) if is_body else await self._call_function(row)
         except BaseException as error:  # noqa: BLE001 - sys.exit in a step is an exception of the step
+            if isinstance(error, Stopped) or self.executor.slot.is_stopped:
+                raise Stopped from None
             seconds = time.perf_counter() - started
             self._flush()
             self._results.append(self._failed(error, seconds))
@@ -255,28 +297,36 @@ class UnitWork:
         finally:
             self.executor.is_in_step = False
 
-    def _call_function(self, row: tuple[Any, ...]) -> Any:
+    async def _call_function(self, row: tuple[Any, ...]) -> Any:
         args, kwargs = self.inputs.arguments(row)
-        self.executor.is_in_step = True
         try:
+            self.executor.is_in_step = True
+            self.executor.stop_if_asked()  # the signal may have come between two items
             value = self.function(*args, **kwargs)
-            return asyncio.run(value) if inspect.iscoroutine(value) else value
+            if not inspect.iscoroutine(value):
+                return value
+            return await Watched(value) if self.executor.is_on_loop else run_coroutine(value)
         finally:
             self.executor.is_in_step = False
 
     def _mark(self) -> None:
         """Say in shared memory what starts, and until when it may run."""
-        timeout, deadline, delay = self.call.spec.timeout_s or 0.0, NEVER, -1.0
-        if timeout:
-            deadline = time.monotonic() + timeout
-            can_retry = issubclass(StepTimeoutError, self.retry_on)
-            delay = retry_delay_s(self.call, self.unit.exceptions) if can_retry else -1.0
-        self.executor.slot.start(self.unit.node, self._index, self.attempt, deadline, timeout, delay)
+        timeout, memory = self.call.spec.timeout_s, self.call.spec.memory_limit_bytes
+        if not timeout and not memory:
+            self.executor.slot.start(self.unit.node, self._index, self.attempt)
+            return
+        deadline = time.monotonic() + timeout if timeout else NEVER
+        delays = (self._delay_after(StepTimeoutError), self._delay_after(StepMemoryError))
+        limits = (deadline, timeout or 0.0, delays[0], memory or 0, delays[1])
+        self.executor.slot.start(self.unit.node, self._index, self.attempt, limits)
+
+    def _delay_after(self, error: type[Exception]) -> float:
+        return retry_delay_s(self.call, self.unit.exceptions) if issubclass(error, self.retry_on) else -1.0
 
     def _plan(self) -> None:
         self._index = -1
         self.executor.capture.begin(self.claim.run, self.unit.node, -1, self.attempt)
-        self.executor.slot.start(self.unit.node, -1, self.attempt, NEVER, 0.0, -1.0)
+        self.executor.slot.start(self.unit.node, -1, self.attempt)
         started = time.perf_counter()
         try:
             length = self.inputs.plan()
@@ -350,7 +400,7 @@ class UnitWork:
             count=max(1, len(durations)),
             outcome=outcome,
             attempt=self.attempt,
-            seconds=sum(durations) if outcome in ("success", "expand") else -1.0,
+            seconds=sum(durations) if outcome in ("success", "expand") and not self.executor.is_on_loop else -1.0,
             waited_s=max(0.0, self._begun - self._chunk_started),
             record=record,
             durations_s=tuple(durations),

@@ -12,9 +12,12 @@ import logging
 import os
 import sys
 import tempfile
+import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -56,21 +59,41 @@ class Frame(msgspec.Struct, frozen=True):
     text: str = ""
 
 
+@dataclass
+class Writer:
+    """An item that writes output: how much so far, and the last pieces."""
+
+    place: Place = field(default_factory=Place)
+    written: int = 0
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=4 * TAIL_LINES))
+
+
+_writer: ContextVar[Writer | None] = ContextVar("celeryflow_writer", default=None)
+
+
 class Capture:
-    """Redirects this process's output to a file, and tags it with the item that is running."""
+    """Redirects this process's output to a file, and tags it with the item that is running.
+
+    Async steps run beside each other: each has its own context. Threads that have none belong to the last to begin.
+    """
 
     def __init__(self, file: int, slot: Slot, worker: str) -> None:
         self._file, self._slot, self._worker = file, slot, worker
         self._saved: list[int] = []
-        self._place = Place()
-        self._written = self._size = 0
+        self._last = Writer()
+        self._size = 0
+        self._lock = threading.RLock()
         self._streams = (Stream(self, "stdout"), Stream(self, "stderr"))
         self._handler = StepHandler()
 
     def begin(self, run: str, node: int, index: int, attempt: int) -> None:
         """What is written from now on belongs to this item."""
-        self._place = Place(run, node, index, attempt)
-        self._written = 0
+        self._last = Writer(Place(run, node, index, attempt))
+        _writer.set(self._last)
+
+    @property
+    def _now(self) -> Writer:
+        return _writer.get() or self._last
 
     def end(self) -> None:
         """The item is over: claim what its children wrote."""
@@ -79,8 +102,10 @@ class Capture:
 
     def write(self, stream: str, text: str) -> None:
         """Add text; past 1 MiB an item it is dropped."""
-        if self._written <= LIMIT_BYTES:
-            self._written += len(text)
+        writer = self._now
+        if writer.written <= LIMIT_BYTES:
+            writer.written += len(text)
+            writer.recent.append(text)
             self._frame(stream, text)
 
     def write_line(self, stream: str, text: str) -> None:
@@ -89,21 +114,25 @@ class Capture:
 
     def _frame(self, stream: str, text: str) -> None:
         clean = text.encode(errors="backslashreplace").decode()
-        frame = Frame(time.time(), self._place, stream, clean)
-        os.write(self._file, MARK + msgspec.json.encode(frame) + b"\n")
-        self._size = os.fstat(self._file).st_size
+        frame = Frame(time.time(), self._now.place, stream, clean)
+        with self._lock:
+            os.write(self._file, MARK + msgspec.json.encode(frame) + b"\n")
+            self._size = os.fstat(self._file).st_size
 
     def ship(self, store: Store) -> None:
         """Move what was written to the runs' logs."""
-        if os.fstat(self._file).st_size:
-            ship(self._file, self._slot, store, self._place, self._worker, is_over=True)
-        self._size = 0
+        with self._lock:
+            if os.fstat(self._file).st_size:
+                ship(self._file, self._slot, store, self._now.place, self._worker, is_over=True)
+            self._size = 0
 
     def tail(self) -> str:
         """The last lines that the running item wrote."""
-        lines = parse(_read(self._file, 0), self._place)
-        mine = [text for place, _, _, text in lines if place == self._place]
-        return "\n".join(mine[-TAIL_LINES:])
+        now = self._now.place
+        lines = parse(_read(self._file, 0), now)
+        mine = [text for place, _, _, text in lines if place == now]
+        shipped = "".join(self._now.recent).splitlines()  # with what a neighbour on the event loop has ended
+        return "\n".join(max(mine, shipped, key=len)[-TAIL_LINES:])
 
     def __enter__(self) -> Capture:
         sys.stdout.flush()
@@ -202,18 +231,17 @@ def parse(data: bytes, place: Place) -> Iterator[Line]:
 
 def _joined(pieces: list[Line]) -> Iterator[Line]:
     """Lines of pieces: one that does not end goes on in the next of the same item and stream."""
-    open_at = 0.0
-    text = ""
-    for number, (place, at, stream, piece) in enumerate(pieces):
-        open_at = open_at if text else at
+    unended: dict[tuple[Place, str], tuple[float, str]] = {}
+    for place, at, stream, piece in pieces:
+        begun_at, text = unended.pop((place, stream), (at, ""))
         *whole, text = (text + piece).split("\n")
         for line in whole:
-            yield place, open_at, stream, line
-            open_at = at
-        following = pieces[number + 1] if number + 1 < len(pieces) else None
-        if text and (following is None or (following[0], following[2]) != (place, stream)):
-            yield place, open_at, stream, text
-            text = ""
+            yield place, begun_at, stream, line
+            begun_at = at
+        if text:
+            unended[place, stream] = begun_at, text
+    for (place, stream), (at, text) in unended.items():
+        yield place, at, stream, text
 
 
 def _limited(lines: Iterator[Line]) -> Iterator[Line]:

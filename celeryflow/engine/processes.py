@@ -44,6 +44,22 @@ def is_paused(pid: int) -> bool:
         return False
 
 
+def memory_bytes(pid: int) -> int:
+    """Resident memory that a process and its descendants hold for themselves: mapped files, unchanged, do not count."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return sum(map(_own_bytes, (process, *process.children(recursive=True))))
+    return 0
+
+
+def _own_bytes(process: psutil.Process) -> int:
+    try:
+        info = process.memory_info()
+    except psutil.Error:  # ended meanwhile
+        return 0
+    return int(info.rss - getattr(info, "shared", 0))
+
+
 def kill_tree(pid: int) -> None:
     """End a process, its group, and its descendants in whatever group."""
     with contextlib.suppress(psutil.NoSuchProcess):

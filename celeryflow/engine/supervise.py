@@ -13,6 +13,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from celeryflow.engine import processes
@@ -20,10 +21,10 @@ from celeryflow.engine.execute import Executor
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import Place, Silent, ship
 from celeryflow.engine.read import Reader
-from celeryflow.engine.slots import Doing, Slots
+from celeryflow.engine.slots import Doing, Slot, Slots
 from celeryflow.graph.model import Failure, OnError
 from celeryflow.store.connect import ConnectionLost
-from celeryflow.store.scripts import Result
+from celeryflow.store.scripts import STILL_RUNNING, Result
 from celeryflow.values.vault import FAILURE, PYTHON
 from celeryflow.version import __version__
 
@@ -59,6 +60,7 @@ class Supervisor:
         self.link, self.slots, self.worker, self.outputs = link, slots, worker, outputs
         self._pids, self._send = pids, send
         self._interrupted: dict[str, float] = {}
+        self._killed: set[int] = set()
         self._stopping_since: float | None = None
         self._thread = threading.Thread(target=self._loop, name="celeryflow-supervisor", daemon=True)
         self._done = threading.Event()
@@ -94,19 +96,23 @@ class Supervisor:
         self.link.store.introduce_worker(self.worker, {**facts, "queues": self.link.settings.queues})
 
     def _tick(self) -> None:
-        busy = {index: doing for index in range(self.slots.count) if (doing := self.slots.slot(index).read())}
-        for index, doing in [*busy.items()]:
-            if not processes.is_alive(doing.pid):
-                self._bury(index, doing)
-                del busy[index]
-        alive = [doing.drainer for doing in busy.values() if not processes.is_paused(doing.pid)]
+        busy = self.slots.busy()
+        pids, started = {doing.pid for doing in busy.values()}, Counter(d.pid for d in busy.values() if d.node >= 0)
+        dead = {pid for pid in pids if not processes.is_alive(pid)}
+        for (index, lane), doing in [*busy.items()]:
+            if doing.pid in dead:
+                self._bury(index, lane, doing, is_alone=started[doing.pid] <= 1)
+                del busy[index, lane]
+        silent = {pid for pid in pids - dead if processes.is_paused(pid)}
+        alive = [doing.drainer for doing in busy.values() if doing.pid not in silent]
         work = {f"{doing.run}|{doing.node}" for doing in busy.values() if doing.run}
         beat = self.link.store.renew(self.worker, self.link.settings.queues, self.slots.count, alive, work)
         if beat.due:
             self._serve_due()
-        for index, doing in busy.items():
+        for (index, lane), doing in busy.items():
             self._ship(index, doing)
-            self._check(index, doing, beat.over)
+            self._check(self.slots.slot(index, lane), doing, beat.over)
+        self._killed &= pids - dead
         held = {doing.token for doing in busy.values()}
         self._interrupted = {token: since for token, since in self._interrupted.items() if token in held}
         for drainer in beat.expired:
@@ -116,57 +122,74 @@ class Supervisor:
                 self._send(ticket)
         processes.reap_orphans(set(self._pids()))
 
-    def _check(self, index: int, doing: Doing, over: Sequence[str]) -> None:
+    def _check(self, slot: Slot, doing: Doing, over: Sequence[str]) -> None:
         """End what must not go on: past its limit, of a run that is over, or in the way of a planned stop."""
         if not doing.token:
             return
         if doing.token in self._interrupted:
             self._finish_stop(doing)
         elif f"{doing.run}|{doing.node}" in over:
-            self._stop(index, doing)
+            self._stop(slot, doing)
         elif time.monotonic() > doing.deadline:
-            self._time_out(index, doing)
+            self._time_out(slot, doing)
+        elif 0 < doing.memory_limit_bytes < (used := processes.memory_bytes(doing.pid)):
+            self._end_large(slot, doing, used)
         elif self._stopping_since and time.monotonic() - self._stopping_since > GRACE_S:
             self.link.store.release(doing.drainer)
-            self._stop(index, doing)
+            self._stop(slot, doing)
 
-    def _time_out(self, index: int, doing: Doing) -> None:
+    def _time_out(self, slot: Slot, doing: Doing) -> None:
         message = f"ran longer than its timeout_s of {doing.timeout_s:g} s"
-        failure = Failure(
-            kind="timeout",
-            error="StepTimeoutError",
-            message=message,
-            attempt=doing.attempt,
-            worker=self._label(doing.pid),
-        )
+        if self._fail(doing, "timeout", "StepTimeoutError", message, doing.retry_delay_s, (doing.timeout_s,)):
+            self._stop(slot, doing)
+
+    def _end_large(self, slot: Slot, doing: Doing, used: int) -> None:
+        """Kill the process at once: only that gives all of the memory back, to the next step as to the machine."""
+        limit = doing.memory_limit_bytes
+        message = f"held {used / 2**20:.1f} MiB, over its memory_limit_bytes of {limit} ({limit / 2**20:.1f} MiB)"
+        is_failed = self._fail(doing, "memory", "StepMemoryError", message, doing.memory_retry_delay_s)
+        if is_failed and (now := slot.read()) is not None and (now.pid, now.token) == (doing.pid, doing.token):
+            self._kill(doing.pid)
+
+    def _fail(
+        self, doing: Doing, kind: str, error: str, message: str, delay_s: float, durations_s: tuple[float, ...] = ()
+    ) -> bool:
+        """End an attempt in the store; False if it has ended by itself."""
+        failure = Failure(kind=kind, error=error, message=message, attempt=doing.attempt, worker=self._label(doing.pid))
         record = self.link.vault.seal(FAILURE, (doing.run, doing.node, doing.index), failure)
-        will_retry = doing.retry_delay_s >= 0
+        will_retry = delay_s >= 0
         result = Result(
             node=doing.node,
             start=doing.index,
             outcome="retry" if will_retry else self._failed_outcome(doing.run, doing.node),
             attempt=doing.attempt,
-            kind="timeout",
-            error=f"StepTimeoutError: {message}",
-            delay_s=max(0.0, doing.retry_delay_s),
+            kind=kind,
+            error=f"{error}: {message}",
+            delay_s=max(0.0, delay_s),
             record=record,
-            durations_s=(doing.timeout_s,),
+            durations_s=durations_s,
         )
-        answer, _, _ = self.link.store.commit(doing.drainer, doing.token, "", self._label(doing.pid), [result])
-        if answer == "committed":
-            self._stop(index, doing)
+        answer, _, _ = self.link.store.commit(
+            doing.drainer, doing.token, STILL_RUNNING, self._label(doing.pid), [result]
+        )
+        return answer == "committed"
 
-    def _stop(self, index: int, doing: Doing) -> None:
+    def _stop(self, slot: Slot, doing: Doing) -> None:
         """Interrupt a process that still does what was seen; it has 0.5 s to clean up."""
-        now = self.slots.slot(index).read()
+        now = slot.read()
         if now is not None and (now.pid, now.token) == (doing.pid, doing.token):
             self._interrupted[doing.token] = time.monotonic()
+            slot.stop(doing.token)
             os.kill(doing.pid, signal.SIGUSR1)
 
     def _finish_stop(self, doing: Doing) -> None:
-        """It was interrupted and still does the same."""
+        """It was interrupted and still does the same. What else the process does is handed back uncharged."""
         if time.monotonic() - self._interrupted[doing.token] > SOFT_STOP_S:
-            processes.kill_tree(doing.pid)
+            self._kill(doing.pid)
+
+    def _kill(self, pid: int) -> None:
+        self._killed.add(pid)
+        processes.kill_tree(pid)
 
     def _serve_due(self) -> None:
         """Gathers whose deadline has come go on at once, though every process is busy: no code of the user's runs."""
@@ -180,16 +203,16 @@ class Supervisor:
         finally:
             store.release(name)
 
-    def _bury(self, index: int, doing: Doing) -> None:
-        """A child died: its claim goes back, and the item that it had started is charged."""
-        planned = doing.token in self._interrupted
+    def _bury(self, index: int, lane: int, doing: Doing, is_alone: bool) -> None:
+        """A child died: a claim of it goes back, and the item that it had started is charged."""
+        planned = doing.token in self._interrupted or doing.pid in self._killed
         reason = f"worker process {doing.pid} died"
         self._ship(index, doing, is_over=True)
         if planned:
             self.link.store.release(doing.drainer)
         else:
-            self._reap(doing, reason)
-        self.slots.slot(index).clear()
+            self._reap(doing, reason, is_alone)
+        self.slots.slot(index, lane).clear()
 
     def _ship(self, index: int, doing: Doing, is_over: bool = False) -> None:
         """Output goes to the log while a step runs, and whole before its end is told."""
@@ -205,7 +228,8 @@ class Supervisor:
         doing = Doing(int(drainer.rpartition("|")[2].partition("-")[0]), drainer, token, run, *started)
         self._reap(doing, "its worker was silent for longer than its lease")
 
-    def _reap(self, doing: Doing, reason: str) -> None:
+    def _reap(self, doing: Doing, reason: str, is_alone: bool = True) -> None:
+        """Take a claim back. An item cannot fail for a death in company: it runs alone the next time."""
         token, run, _ = self.link.store.held_claim(doing.drainer)
         is_same = token == doing.token  # else it died between two claims
         started = (doing.node, doing.index) if is_same else (-1, -1)
@@ -220,7 +244,7 @@ class Supervisor:
                 attempt=doing.attempt,
                 worker=worker,
             )
-            record = self.link.vault.seal(FAILURE, (run, *started), failure)
+            record = self.link.vault.seal(FAILURE, (run, *started), failure) if is_alone else b""
         self.link.store.reap(doing.drainer, token, reason, worker, started, doing.attempt, record, outcome)
 
     def _failed_outcome(self, run: str, node: int) -> str:

@@ -20,10 +20,13 @@ _AT_LEAST: dict[str, float] = {
     "retry_backoff": 1,
     "retry_jitter": 0,
     "max_worker_losses": 0,
+    "concurrency": 1,
+    "max_running": 1,
+    "memory_limit_bytes": 1,
 }
-_AT_MOST: dict[str, float] = {"retry_jitter": 1}
-_WHOLE = {"outputs", "retries", "priority", "max_worker_losses"}
-_OPTIONAL = {"timeout_s"}
+_AT_MOST: dict[str, float] = {"retry_jitter": 1, "concurrency": 128}
+_WHOLE = {"outputs", "retries", "priority", "max_worker_losses", "concurrency", "max_running", "memory_limit_bytes"}
+_OPTIONAL = {"timeout_s", "concurrency", "max_running", "memory_limit_bytes"}
 
 
 def check_name(name: Any, what: str) -> str:

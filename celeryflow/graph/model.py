@@ -37,6 +37,13 @@ class StepSpec(Record, frozen=True):
         0 to 9, 9 the highest.
     max_worker_losses : int
         Workers that may die under one item before it fails as ``poisoned``.
+    concurrency : int or None
+        Of an ``async def``: how many of its queue a process runs at a time on its event loop, 1 to 128. None for a
+        plain function.
+    max_running : int or None
+        How many of the step, by its name, run at a time over all workers and runs; None for any number.
+    memory_limit_bytes : int or None
+        Hard limit of one attempt, in bytes that its process and what it started hold for themselves.
     """
 
     name: str
@@ -50,6 +57,9 @@ class StepSpec(Record, frozen=True):
     queue: str = "default"
     priority: int = 5
     max_worker_losses: int = 3
+    concurrency: int | None = None
+    max_running: int | None = None
+    memory_limit_bytes: int | None = None
 
 
 class NodeKind(StrEnum):

@@ -17,7 +17,7 @@ from typing import Any, cast
 from celeryflow.config import Settings
 from celeryflow.engine.execute import Executor, LoadedFunction
 from celeryflow.engine.link import Link
-from celeryflow.engine.output import Capture, Place
+from celeryflow.engine.output import Capture, Writer
 from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import Slots
 from celeryflow.graph.model import Edge, Event, Input, LogLine, Node
@@ -88,7 +88,7 @@ class Echo(Capture):
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-        self._place = Place()
+        self._last = Writer()
 
     def end(self) -> None:
         """Nothing is held back here."""
@@ -99,7 +99,8 @@ class Echo(Capture):
 
     def write(self, stream: str, text: str) -> None:
         """Keep lines of the run's log."""
-        where = {"node": self._place.node, "index": self._place.index, "attempt": self._place.attempt}
+        place = self._now.place
+        where = {"node": place.node, "index": place.index, "attempt": place.attempt}
         line = LogLine(at=time.time(), worker="inline", stream=stream, text=text.rstrip("\n"), **where)
         self.memory.logs.append(line)
 

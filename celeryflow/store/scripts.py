@@ -16,6 +16,9 @@ from celeryflow.store.connect import Client
 from celeryflow.store.keyspace import Keyspace
 from celeryflow.values.manifest import Sealed
 
+STILL_RUNNING = "-"
+"""No next claim, as somebody else's process was committed for, which goes on for a moment."""
+
 STAGE_NODES = 500
 STAGE_EXPIRY_S = 600
 
@@ -40,12 +43,13 @@ class Unit:
 
 
 class Claim(NamedTuple):
-    """What a drainer has to do."""
+    """What a drainer has to do; `queue` is the store's own name of where it lay."""
 
     token: str
     run: str
     generation: int
     units: tuple[Unit, ...]
+    queue: str = ""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -181,7 +185,7 @@ class Store:
     def commit(
         self, drainer: str, token: str, following: str, worker: str, results: Sequence[Result]
     ) -> tuple[str, bool, Claim | None]:
-        """Store results, hand the rest back, take the next claim (unless `following` is empty)."""
+        """Store results, hand the rest back, take the next claim (unless `following` is empty, or `STILL_RUNNING`)."""
         data = [part for r in results for part in (r.record, struct.pack(f"<{len(r.durations_s)}f", *r.durations_s))]
         header = pack([r.header() for r in results])
         answer, more, claim = self._call("commit", drainer, token, following, worker, header, *data)
@@ -222,7 +226,7 @@ class Store:
         record: bytes = b"",
         outcome: str = "failure",
     ) -> bool:
-        """Take a dead drainer's claim back, charging the item that had `started`."""
+        """Take a dead drainer's claim back, charging the item that had `started`; without a `record` it cannot fail."""
         return bool(self._call("reap", drainer, token, reason, worker, *started, attempt, record, outcome))
 
     def drainers(self) -> list[str]:
@@ -293,8 +297,8 @@ class Store:
 def _claim(reply: list[Any]) -> Claim | None:
     if not reply:
         return None
-    token, run, generation, units = reply
-    return Claim(token.decode(), run.decode(), generation, tuple(_unit(*unit) for unit in units))
+    token, run, generation, queue, units = reply
+    return Claim(token.decode(), run.decode(), generation, tuple(_unit(*unit) for unit in units), queue.decode())
 
 
 def _unit(node: int, start: int, count: int, exceptions: int, losses: int, spec: bytes, inputs: list[bytes]) -> Unit:

@@ -3,7 +3,7 @@
 --
 -- KEYS[1]  prefix
 -- ARGV     drainer, token (nonce of the new attempt), worker label, ticket or ''
--- Returns  {more, claim}: claim is {token, run, generation, {unit, …}} or {} if nothing is ready;
+-- Returns  {more, claim}: claim is {token, run, generation, queue, {unit, …}} or {} if nothing is ready;
 --          unit is {node, start, count, exceptions, losses, spec record, {field, input record, …}};
 --          more is 1 while `pending` holds work
 --

@@ -2,7 +2,8 @@
 -- commit: store what an attempt made, hand the rest of its claim back, and give the next claim.
 --
 -- KEYS[1]  prefix
--- ARGV     drainer, token of the attempt, token for the next claim or '' for none, worker label,
+-- ARGV     drainer, token of the attempt, token for the next claim, '' for none, or '-' for none as the
+--          process goes on for a moment (it keeps its place among a capped step's), worker label,
 --          results (see FIELDS above), then record and durations of each
 -- Returns  {answer, more, claim}: answer is committed, already (this token's results are in), or stale (another attempt
 --          has taken over, or the run has ended: nothing was stored); more and claim as of the claim verb
@@ -30,11 +31,13 @@ end
 work_pending()
 work_delayed()
 local claim, previous = { units = {} }, answer == 'committed' and token or held.previous or ''
-if following ~= '' then
+if following ~= '' and following ~= '-' then
   claim = take(drainer, following, worker, previous)
 else
+  if following == '' then leave_place(drainer) end
   redis.call('DEL', P .. 'claim:' .. drainer)
   redis.call('HSET', P .. 'claim:' .. drainer, 'previous', previous)
+  if following == '-' and held.queue then redis.call('HSET', P .. 'claim:' .. drainer, 'queue', held.queue) end
 end
 wake()
 return { answer, redis.call('EXISTS', P .. 'pending'), reply(claim) }

@@ -4,7 +4,8 @@
 -- KEYS[1]  prefix
 -- ARGV     drainer, token of the claim as the caller saw it ('' if it saw none), reason, worker label,
 --          node and start of the item that had started (node -1 where that is unknown), its attempt,
---          failure record to store if that item has now lost more workers than it may, and the outcome then
+--          failure record to store if that item has now lost more workers than it may ('' to try it again even so: others
+--          had started beside it), and the outcome then
 -- Returns  1 if the claim was taken back, 0 if there was none or it was another
 --
 -- Only the item that had started is charged. Where it is unknown, nobody is, and the step runs one item a claim from then on.
@@ -23,12 +24,13 @@ local function charge()
   local item = { node = node, start = start, count = 1, outcome = ARGV[9], attempt = attempt, worker = worker,
     record = record, durations = '', seconds = -1, waited_s = 0, output_bytes = 0, kind = 'poisoned', error = reason }
   local losses = redis.call('HINCRBY', rk(run, 'tries'), node .. ':' .. start .. ':l', 1)
-  if losses > plan_of(run, node)[LOSSES] then
+  local is_too_many = losses > plan_of(run, node)[LOSSES] and record ~= ''
+  if is_too_many then
     apply(run, item)
     work()
   end
   hand_back(run, rest_of(held.units, { item }), 'released')
-  if losses <= plan_of(run, node)[LOSSES] then hand_back(run, { { node, start, 1 } }, 'lost', unpack(fate)) end
+  if not is_too_many then hand_back(run, { { node, start, 1 } }, 'lost', unpack(fate)) end
 end
 
 if not is_over(run) and node >= 0 then

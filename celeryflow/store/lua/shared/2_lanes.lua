@@ -20,6 +20,11 @@ local function unlist_node(run, node, lane)
   redis.call('HDEL', rk(run, 'map'), node .. ':q')
 end
 
+local function unlist_lane(queue, member)
+  redis.call('ZREM', P .. 'queue:' .. queue, member)
+  if redis.call('EXISTS', P .. 'queue:' .. queue) == 0 then redis.call('SREM', P .. 'queues', queue) end
+end
+
 -- Everything that a node waits for is there: gathers that wait for it with a deadline begin to count.
 local function make_ready(run, node)
   set_state(run, node, 'r')

@@ -1,8 +1,9 @@
--- Claims: one a drainer, in `claim:<drainer>` {token, previous, run, units}; a unit is {node, start, count}.
+-- Claims: one a drainer, in `claim:<drainer>` {token, previous, run, queue, units}; a unit is {node, start, count}.
 
 local function read_claim(drainer)
-  local fields = redis.call('HMGET', P .. 'claim:' .. drainer, 'token', 'previous', 'run', 'units')
-  return { token = fields[1], previous = fields[2], run = fields[3], units = fields[4] and cmsgpack.unpack(fields[4]) or {} }
+  local fields = redis.call('HMGET', P .. 'claim:' .. drainer, 'token', 'previous', 'run', 'queue', 'units')
+  return { token = fields[1], previous = fields[2], run = fields[3], queue = fields[4],
+    units = fields[5] and cmsgpack.unpack(fields[5]) or {} }
 end
 
 -- What of a claim the results do not cover, as units.
@@ -111,29 +112,47 @@ local function take_steps(run, node, lane, slots, units)
   end
 end
 
--- `*` serves every queue, `*@pool` those of its own pool and those of none.
+-- A queue's name is `name[%step%max_running][~concurrency][@pool]`. Capped steps lie apart, so that they stand in nobody's
+-- way, and async steps for the event loops of drainers, which serve just them. `*` serves every queue, `*@pool` those of its own pool and those of none, `a,b` those with these names.
 local function serves(group, queue)
   local pool = string.match(group, '^%*(.*)$')
   if pool then return pool == '' or string.sub(queue, -#pool) == pool or not string.find(queue, '@', 1, true) end
-  return string.find(',' .. group .. ',', ',' .. queue .. ',', 1, true) ~= nil
+  local name = string.gsub(queue, '[%%~][^@]*', '')
+  local list = ',' .. group .. ','
+  return queue == group or string.find(list, ',' .. name .. ',', 1, true) ~= nil
 end
 
 local function queues_of(group)
-  local queues, pool = {}, string.match(group, '^%*(.*)$')
-  if not pool then
+  local queues, is_named = {}, string.sub(group, 1, 1) ~= '*'
+  if is_named then
     for queue in string.gmatch(group, '[^,]+') do queues[#queues + 1] = queue end
-    return queues
   end
   for _, queue in ipairs(redis.call('SMEMBERS', P .. 'queues')) do
-    if serves(group, queue) then queues[#queues + 1] = queue end
+    local is_listed = is_named and (queue == group or not string.find(queue, '[%%~]'))
+    if not is_listed and serves(group, queue) then queues[#queues + 1] = queue end
   end
   return queues
+end
+
+-- Places of a capped step: `running:<step>` is the set of drainers that have a claim of it, in whatever run.
+local function free_places(queue)
+  local step, most = string.match(queue, '%%(.-)%%(%d+)')
+  return step and tonumber(most) - redis.call('SCARD', P .. 'running:' .. step) or math.huge, step
+end
+
+-- The drainer's claim, if any, has ended, and so has its execution.
+local function leave_place(drainer)
+  local queue = redis.call('HGET', P .. 'claim:' .. drainer, 'queue')
+  local _, step = free_places(queue or '')
+  if not step then return end
+  redis.call('SREM', P .. 'running:' .. step, drainer)
+  woken[queue] = true
 end
 
 local function best_lane(group)
   local best, best_score, best_queue
   for _, queue in ipairs(queues_of(group)) do
-    local top = redis.call('ZRANGE', P .. 'queue:' .. queue, 0, 0, 'WITHSCORES')
+    local top = free_places(queue) > 0 and redis.call('ZRANGE', P .. 'queue:' .. queue, 0, 0, 'WITHSCORES') or {}
     if top[1] and (not best or tonumber(top[2]) < best_score) then
       best, best_score, best_queue = top[1], tonumber(top[2]), queue
     end
@@ -179,7 +198,7 @@ local function reply(claim)
     units[i] = { unit[1], unit[2], unit[3], exceptions, losses,
       redis.call('HGET', rk(claim.run, 'spec'), unit[1]), input_records(claim.run, unit) }
   end
-  return { claim.token, claim.run, number(meta(claim.run, 'generation')), units }
+  return { claim.token, claim.run, number(meta(claim.run, 'generation')), claim.queue, units }
 end
 
 local function start_run(run, status)
@@ -191,28 +210,28 @@ local function start_run(run, status)
 end
 
 local function serve_lane(run, priority, queue, slots)
-  local lane, key = lane_key(run, queue, priority), P .. 'queue:' .. queue
+  local lane = lane_key(run, queue, priority)
   local status = meta(run, 'status')
   local node = status and not RUN_OVER[status] and head_of(run, lane)
   if not node then
-    redis.call('ZREM', key, run .. '|' .. priority)
     redis.call('DEL', lane)
-    return
+    return unlist_lane(queue, run .. '|' .. priority)
   end
   start_run(run, status)
   local units = {}
   local take = plan_of(run, node)[KIND] == 'm' and take_map or take_steps
   take(run, node, lane, slots, units)
   if redis.call('EXISTS', lane) == 1 then
-    redis.call('ZADD', key, score(priority), run .. '|' .. priority)
+    redis.call('ZADD', P .. 'queue:' .. queue, score(priority), run .. '|' .. priority)
   else
-    redis.call('ZREM', key, run .. '|' .. priority)
+    unlist_lane(queue, run .. '|' .. priority)
   end
   return units
 end
 
 -- The next work for a drainer, written down as its claim; an empty reply if there is none.
 local function take(drainer, token, worker, previous)
+  leave_place(drainer)
   local group = group_of(drainer)
   local slots = math.max(1, number(redis.call('GET', gk(group, 'total'))))
   redis.call('ZADD', P .. 'leases', NOW + LEASE_S, drainer)
@@ -223,7 +242,7 @@ local function take(drainer, token, worker, previous)
     if not lane then break end
     local run, priority = string.match(lane, '^(.*)|(%d)$')
     claim.units = serve_lane(run, tonumber(priority), queue, slots) or {}
-    claim.run = claim.units[1] and run
+    claim.run, claim.queue = claim.units[1] and run, queue
   end
   local key = P .. 'claim:' .. drainer
   redis.call('DEL', key)
@@ -233,7 +252,10 @@ local function take(drainer, token, worker, previous)
     return claim
   end
   redis.call('SREM', gk(group, 'idle'), drainer)
-  redis.call('HSET', key, 'token', token, 'previous', previous or '', 'run', claim.run, 'units', cmsgpack.pack(claim.units))
+  local _, step = free_places(claim.queue)
+  if step then redis.call('SADD', P .. 'running:' .. step, drainer) end
+  redis.call('HSET', key, 'token', token, 'previous', previous or '', 'run', claim.run,
+    'queue', claim.queue, 'units', cmsgpack.pack(claim.units))
   for _, unit in ipairs(claim.units) do
     local exceptions, losses = tries_of(claim.run, unit)
     emit(claim.run, 'claimed', 'node', unit[1], 'start', unit[2], 'count', unit[3], 'worker', worker,

@@ -8,9 +8,9 @@ local function groups_of(queue)
   return groups
 end
 
--- Units ready in a queue, as far as its first lanes tell, at most `most`.
+-- Units ready in a queue, as far as its first lanes tell, at most `most`; of async steps, the processes that they need.
 local function depth(queue, most)
-  local found = 0
+  local found, each = 0, tonumber(string.match(queue, '~(%d+)')) or 1
   for _, member in ipairs(redis.call('ZRANGE', P .. 'queue:' .. queue, 0, 3)) do
     local run, priority = string.match(member, '^(.*)|(%d)$')
     local lane = lane_key(run, queue, priority)
@@ -18,9 +18,9 @@ local function depth(queue, most)
     local node = redis.call('LINDEX', lane, 0)
     local range = node and redis.call('LINDEX', rk(run, 'ranges:' .. node), 0)
     if range then found = found + tonumber(string.match(range, ':(%d+)$')) - 1 end
-    if found >= most then return most end
+    if found >= most * each then break end
   end
-  return found
+  return math.min(math.ceil(math.min(found, (free_places(queue))) / each), most)
 end
 
 local function wake()
@@ -41,6 +41,7 @@ local function wake()
 end
 
 local function forget_drainer(drainer)
+  leave_place(drainer)
   local group = group_of(drainer)
   redis.call('ZREM', P .. 'leases', drainer)
   redis.call('SREM', gk(group, 'drainers'), drainer)
