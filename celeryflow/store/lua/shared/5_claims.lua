@@ -33,7 +33,7 @@ local function hand_back(run, units, event, ...)
 end
 
 local function is_cheap(run, cost)
-  local estimate = tonumber(redis.call('HGET', rk(run, 'estimates'), cost))
+  local estimate = estimate_of(run, cost)
   return estimate and estimate >= 0 and estimate < CHUNK_S / 2 and math.max(estimate, 1e-6)
 end
 
@@ -170,7 +170,10 @@ local function input_records(run, unit)
 end
 
 -- Exceptions and losses that an item has had. One that has had any is alone in its claim, or first in it.
+local retried = {}
 local function tries_of(run, unit)
+  if retried[run] == nil then retried[run] = redis.call('EXISTS', rk(run, 'tries')) == 1 end
+  if not retried[run] then return 0, 0 end
   local item = unit[1] .. ':' .. unit[2]
   local tries = redis.call('HMGET', rk(run, 'tries'), item .. ':e', item .. ':l')
   return number(tries[1]), number(tries[2])
