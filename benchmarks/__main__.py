@@ -24,7 +24,7 @@ from benchmarks.goals import Found
 from benchmarks.works import WORKS
 
 ROOT = Path(__file__).parents[1]
-QUICK_DIVISOR, QUICK_SIZES, QUICK_TASKS = 10, (100, 1_000), 150
+QUICK_DIVISOR, QUICK_SIZES, QUICK_TASKS = 10, (100, 500), 150
 PARTS = (*(work.name for work in WORKS), "traces", "starts", "growth")
 
 
@@ -58,7 +58,7 @@ def _works(options: argparse.Namespace, divisor: int) -> Found:
 
 
 def _say(text: str) -> None:
-    Console(stderr=True).print(text, highlight=False)
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console = Console()
     for table in report.tables(found):
         console.print(table)
-    console.print(*report.facts(found), sep="\n", highlight=False)
+    console.print(*report.facts(found), sep="\n", highlight=False, soft_wrap=True)
     if options.write_docs:
         report.write(found)
 

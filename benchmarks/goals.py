@@ -63,7 +63,13 @@ def _ratio(above: Callable[[Found], float], below: Callable[[Found], float]) -> 
 
 
 def _against(work: str, **floors: float) -> list[Goal]:
-    said = {"celery": "plain Celery", "dask": "Dask", "pool": "a process pool", "ray": "Ray"}
+    said = {
+        "celery": "plain Celery",
+        "dask": "Dask",
+        "pool": "a process pool",
+        "pool_chunked": "one with chunks by hand",
+        "ray": "Ray",
+    }
     return [
         Goal(work, f"at least {floor:g} x as fast as {said[name]}", floor, _faster_than(work, name), is_floor=True)
         for name, floor in floors.items()
@@ -85,7 +91,7 @@ def _memory(shape: str, size: int, limit_mb: float) -> Goal:
 
 
 GOALS = (
-    *_against("map", celery=1000, dask=20, pool=1),
+    *_against("map", celery=1000, dask=20, pool=1, pool_chunked=1),
     *_against("chain", celery=50, dask=20),
     *_against("layers", celery=50, dask=10),
     Goal("stages", "at most 3 x the map of one stage", 3,

@@ -16,6 +16,9 @@ from benchmarks.goals import GOALS
 from benchmarks.measure import WrongResultError, measure
 from benchmarks.works import WORKS, Work
 
+# A whole run of the command, on a machine that may be busy with others.
+pytestmark = pytest.mark.timeout(300)
+
 ROOT = Path(__file__).resolve().parents[1]
 BY_NAME = {work.name: work for work in WORKS}
 
@@ -40,7 +43,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-W", "error", "-m", "benchmarks", "--quick", "--repeats", "1", "--json", str(target)]
     done = subprocess.run(
         [*command, "--contenders", "celeryflow", "pool", "--only", *parts],
-        cwd=ROOT, capture_output=True, text=True, timeout=100,
+        cwd=ROOT, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return target
@@ -73,7 +76,7 @@ def test_the_command_measures_celeryflow_beside_a_pool(measured: Path) -> None:
         (work, contender) for work in ("map", "layers", "frame", "ticket") for contender in ("celeryflow", "pool")
     }
     assert {(row["shape"], row["size"]) for row in found["growth"]} == {
-        (shape, size) for shape in ("map", "chain", "layers", "fan-out") for size in (100, 1_000)
+        (shape, size) for shape in ("map", "chain", "layers", "fan-out") for size in (100, 500)
     }
     assert all(row["memory_bytes"] > 0 and row["longest_ping_s"] > 0 for row in found["growth"])
 

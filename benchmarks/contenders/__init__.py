@@ -10,7 +10,7 @@ from typing import Any, Protocol
 WORKERS = 2
 """Worker processes of each contender."""
 
-NAMES = ("celeryflow", "pool", "celery", "dask", "ray")
+NAMES = ("celeryflow", "pool", "pool_chunked", "celery", "dask", "ray")
 """In the order of their turns; each is a module here with a ``started()``."""
 
 Tasks = Mapping[str, tuple[list[str], float]]
@@ -56,7 +56,9 @@ def started(names: list[str]) -> Iterator[tuple[dict[str, Contender], dict[str, 
     missing: dict[str, str] = {}
     with ExitStack() as stack:
         found: dict[str, Contender] = {}
-        for name in sorted(names, key=lambda name: name != "pool"):  # which forks, and so comes before all threads
+        for name in sorted(
+            names, key=lambda name: not name.startswith("pool")
+        ):  # they fork, and so come before all threads
             try:
                 module = import_module(f"benchmarks.contenders.{name}")
             except ModuleNotFoundError as error:

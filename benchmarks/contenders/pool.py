@@ -1,4 +1,4 @@
-"""ProcessPoolExecutor of the standard library, with chunks that suit it."""
+"""ProcessPoolExecutor of the standard library as it comes: `map` sends item by item."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from benchmarks.contenders import WORKERS, Contender, Tasks, threes
 
 
 class Pool:
-    def __init__(self, pool: ProcessPoolExecutor) -> None:
-        self._pool = pool
+    def __init__(self, pool: ProcessPoolExecutor, chunks: int | None = None) -> None:
+        self._pool, self._chunks = pool, chunks
 
     def one(self, value: int) -> int:
         return self._pool.submit(steps.same, value).result()
@@ -31,7 +31,7 @@ class Pool:
         found, width = self._map(values, cost_s), len(values)
         for _ in range(count - 1):
             inputs = zip(*([found[j] for j in three] for three in threes(width)), strict=True)
-            found = [*self._pool.map(partial(steps.join, cost_s=cost_s), *inputs, chunksize=_chunk(width))]
+            found = [*self._pool.map(partial(steps.join, cost_s=cost_s), *inputs, chunksize=self._size(width))]
         return sum(found)
 
     def stages(self, items: range, count: int, cost_s: float) -> int:
@@ -52,16 +52,15 @@ class Pool:
         pass
 
     def _map(self, items: Any, cost_s: float) -> list[int]:
-        return [*self._pool.map(partial(steps.same, cost_s=cost_s), items, chunksize=_chunk(len(items)))]
+        return [*self._pool.map(partial(steps.same, cost_s=cost_s), items, chunksize=self._size(len(items)))]
 
-
-def _chunk(count: int) -> int:
-    """What ``multiprocessing.Pool`` takes: four chunks a worker."""
-    return max(1, count // (4 * WORKERS))
+    def _size(self, count: int) -> int:
+        return max(1, count // self._chunks) if self._chunks else 1
 
 
 @contextmanager
-def started() -> Iterator[Contender]:
+def started(chunks: int | None = None) -> Iterator[Contender]:
+    """A pool whose `map` sends this many chunks; by default each item alone."""
     with ProcessPoolExecutor(WORKERS) as pool:
         pool.submit(steps.total, [0]).result()
-        yield Pool(pool)
+        yield Pool(pool, chunks)
