@@ -1,4 +1,8 @@
-"""``python3 run.py bench``: each work by each contestant in turn, medians, ratios; the table as JSON too."""
+"""Measures celeryflow beside what a user would pick instead, and its own cost as work grows.
+
+Contenders take turns in one run, inputs differ in each repeat, and executions are counted in the workers.
+Parts are the works (map, chain, …), "traces", "starts" and "growth".
+"""
 
 from __future__ import annotations
 
@@ -6,93 +10,101 @@ import argparse
 import contextlib
 import json
 import os
-import platform
-import statistics
+import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
-import celeryflow as cf
-from benchmarks import works
+from benchmarks import growth, machine, measure, report, starts, steps, traces
+from benchmarks.contenders import NAMES, started
+from benchmarks.goals import Found
+from benchmarks.works import WORKS
 
-WORKERS = 2
-SIZES = {"map": 10_000, "chain": 1_000}
-Works = dict[str, Callable[[int, int], int]]
+ROOT = Path(__file__).parents[1]
+QUICK_DIVISOR, QUICK_SIZES, QUICK_TASKS = 10, (100, 500), 150
+PARTS = (*(work.name for work in WORKS), "traces", "starts", "growth")
+
+
+def run(options: argparse.Namespace) -> Found:
+    """Measure the parts that were asked for."""
+    found: Found = {**machine.facts(), "repeats": options.repeats, "divisor": QUICK_DIVISOR if options.quick else 1}
+    load = os.getloadavg()[0]
+    found |= _works(options, found["divisor"])
+    if "starts" in options.only:
+        found["starts"] = starts.measure(options.repeats, _say)
+    if "growth" in options.only:
+        found["growth"] = growth.measure(options.repeats, QUICK_SIZES if options.quick else growth.SIZES, _say)
+    return {**found, "load": [load, os.getloadavg()[0]]}
+
+
+def _works(options: argparse.Namespace, divisor: int) -> Found:
+    wanted = [work for work in WORKS if work.name in options.only]
+    recorded = traces.works() if "traces" in options.only else []
+    recorded = [work for work in recorded if not options.quick or work.size <= QUICK_TASKS]
+    if not wanted and not recorded:
+        return {"missing": {}}
+    with started(options.contenders) as (contenders, missing):
+        rows = [measure.measure(work, contenders, options.repeats, divisor, _say) for work in wanted]
+        replayed = [measure.measure(work, contenders, options.repeats, 1, _say) for work in recorded]
+    bounds = {family: traces.bound_s(tasks) for family, tasks in traces.traces().items()}
+    return {
+        "missing": missing,
+        "works": [row for part in rows for row in part],
+        "traces": [{**row, "bound_s": bounds[row["title"]]} for part in replayed for row in part],
+    }
+
+
+def _say(text: str) -> None:
+    Console(stderr=True).print(text, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
-def contestants() -> Iterator[dict[str, Works]]:
-    """Who takes part, started."""
-    from distributed import Client, LocalCluster
-
-    cf.connect(workers=WORKERS)
-    cluster = LocalCluster(n_workers=WORKERS, threads_per_worker=1, dashboard_address=None)
-    with ProcessPoolExecutor(WORKERS) as pool, cluster, Client(cluster) as client:
-        yield {
-            "celeryflow": works.with_celeryflow(),
-            "process pool": works.with_processes(pool),
-            "dask": works.with_dask(client),
-        }
-    cf.shutdown()
+def _place() -> Any:
+    """A directory of its own for all that is started, which finds these modules and the counts from there."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as counts:
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        os.environ["XDG_STATE_HOME"] = folder
+        os.environ[steps.PLACE] = counts
+        with contextlib.chdir(folder):
+            yield
 
 
-def measure(repeats: int) -> dict[str, dict[str, float]]:
-    """Median seconds by work and contestant; inputs differ in each repeat, and turns alternate."""
-    with contestants() as taking_part:
-        return {work: _median_times(work, size, taking_part, repeats) for work, size in SIZES.items()}
-
-
-def _median_times(work: str, size: int, taking_part: dict[str, Works], repeats: int) -> dict[str, float]:
-    times: dict[str, list[float]] = {name: [] for name in taking_part}
-    for repeat in range(repeats + 1):
-        for name, its in taking_part.items():
-            seconds = _time(its[work], 1000 * repeat, size, work)
-            times[name] += [seconds] if repeat else []  # the first is a warm-up
-    return {name: statistics.median(found) for name, found in times.items()}
-
-
-def _time(do: Callable[[int, int], int], start: int, size: int, work: str) -> float:
-    began = time.perf_counter()
-    found = do(start, size)
-    seconds = time.perf_counter() - began
-    wanted = start if work == "chain" else sum(range(start, start + size))
-    if found != wanted:
-        raise SystemExit(f"{work} gave {found}, not {wanted}")
-    return seconds
-
-
-def table(found: dict[str, dict[str, float]]) -> Table:
-    """Medians and how many times longer the others take."""
-    shown = Table("work", "contestant", "seconds", "x celeryflow")
-    for work, times in found.items():
-        for name, seconds in times.items():
-            shown.add_row(f"{work} of {SIZES[work]:,}", name, f"{seconds:.3f}", f"{seconds / times['celeryflow']:.1f}")
-    return shown
-
-
-def main() -> None:
-    """Measure, print, write."""
-    parser = argparse.ArgumentParser(prog="run.py bench", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="run.py bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--contenders", nargs="+", choices=NAMES, default=list(NAMES), metavar="NAME")
+    parser.add_argument("--repeats", type=int, default=5, help="of each measurement; their median counts")
+    parser.add_argument("--quick", action="store_true", help="a tenth of the sizes, to see that all of it works")
     parser.add_argument("--json", type=Path, default=Path("bench.json"), help="where to write the figures")
-    options = parser.parse_args()
+    parser.add_argument("--read", action="store_true", help="measure nothing; take the figures of that file")
+    parser.add_argument("--write-docs", action="store_true", help="put the tables into docs/performance.md")
+    options = parser.parse_args(arguments)
+    if options.repeats < 1:
+        parser.error("--repeats must be at least 1")
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print, write."""
+    options = _options(sys.argv[1:] if arguments is None else arguments)
     target = options.json.resolve()
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        found = measure(options.repeats)
-    facts: dict[str, Any] = {
-        "python": platform.python_version(),
-        "celeryflow": cf.__version__,
-        "cores": os.cpu_count(),
-        "repeats": options.repeats,
-    }
-    target.write_text(json.dumps({**facts, "seconds": found}, indent=2) + "\n")
-    Console().print(table(found))
+    if options.read:
+        found = json.loads(target.read_text())
+    else:
+        with _place():
+            found = run(options)
+        target.write_text(json.dumps(found, indent=1) + "\n")
+    console = Console()
+    for table in report.tables(found):
+        console.print(table)
+    console.print(*report.facts(found), sep="\n", highlight=False, soft_wrap=True)
+    if options.write_docs:
+        report.write(found)
 
 
 if __name__ == "__main__":

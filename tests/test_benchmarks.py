@@ -1,20 +1,111 @@
-"""The benchmarks' own works give what they should; how fast is measured by ``run.py bench``."""
+"""The benchmarks' own works give what they should and refuse who cheats; how fast is measured by ``run.py bench``."""
 
-from concurrent.futures import ProcessPoolExecutor
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from conftest import Runtime
 
-from benchmarks import works
+from benchmarks import report, steps, traces
+from benchmarks.contenders import Contender, pool
+from benchmarks.goals import GOALS
+from benchmarks.measure import WrongResultError, measure
+from benchmarks.works import WORKS, Work
+
+# A whole run of the command, on a machine that may be busy with others.
+pytestmark = pytest.mark.timeout(300)
+
+ROOT = Path(__file__).resolve().parents[1]
+BY_NAME = {work.name: work for work in WORKS}
 
 
-def test_celeryflow_does_the_works(runtime: Runtime) -> None:
-    does = works.with_celeryflow()
-    assert (does["map"](5, 10), does["chain"](7, 20)) == (sum(range(5, 15)), 7)
+@pytest.fixture
+def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Contender]:
+    """A contender that is always there."""
+    monkeypatch.setenv(steps.PLACE, str(tmp_path))
+    with pool.started() as contender:
+        yield contender
+
+
+def quiet(_: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a quick run of the command wrote."""
+    target = tmp_path_factory.mktemp("bench") / "bench.json"
+    parts = ["map", "layers", "frame", "ticket", "growth"]
+    command = [sys.executable, "-W", "error", "-m", "benchmarks", "--quick", "--repeats", "1", "--json", str(target)]
+    done = subprocess.run(
+        [*command, "--contenders", "celeryflow", "pool", "--only", *parts],
+        cwd=ROOT, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return target
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
-def test_a_process_pool_does_the_same() -> None:
-    with ProcessPoolExecutor(1) as pool:
-        does = works.with_processes(pool)
-        assert (does["map"](5, 10), does["chain"](7, 20)) == (sum(range(5, 15)), 7)
+@pytest.mark.parametrize("work", [work for work in WORKS if work.name != "cpu"], ids=lambda work: work.name)
+def test_a_process_pool_does_every_work(work: Work, processes: Contender) -> None:
+    (row,) = measure(work, {"pool": processes}, 1, 100, quiet)
+    assert (row["work"], row["size"] <= work.size, len(row["all"])) == (work.name, True, work.share)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_wrong_result_is_refused(processes: Contender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "one", lambda value: -1)
+    with pytest.raises(WrongResultError, match=r"one by pool gave -1, not \d+"):
+        measure(BY_NAME["one"], {"pool": processes}, 1, 1, quiet)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_result_without_its_executions_is_refused(processes: Contender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "map_sum", lambda items, cost_s: sum(items))
+    with pytest.raises(WrongResultError, match="ran its steps 0 times, not 100"):
+        measure(BY_NAME["map"], {"pool": processes}, 1, 100, quiet)
+
+
+def test_the_command_measures_celeryflow_beside_a_pool(measured: Path) -> None:
+    found = json.loads(measured.read_text())
+    assert {(row["work"], row["contender"]) for row in found["works"]} == {
+        (work, contender) for work in ("map", "layers", "frame", "ticket") for contender in ("celeryflow", "pool")
+    }
+    assert {(row["shape"], row["size"]) for row in found["growth"]} == {
+        (shape, size) for shape in ("map", "chain", "layers", "fan-out") for size in (100, 500)
+    }
+    assert all(row["memory_bytes"] > 0 and row["longest_ping_s"] > 0 for row in found["growth"])
+
+
+def test_figures_go_to_their_place_in_the_document(measured: Path, tmp_path: Path) -> None:
+    found, document = json.loads(measured.read_text()), tmp_path / "performance.md"
+    document.write_text(f"Before.\n\n{report.BEGIN}\nfigures of last year\n{report.END}\n\nAfter.\n")
+
+    report.write(found, document)
+    once = document.read_text()
+    report.write(found, document)
+
+    assert document.read_text() == once
+    assert once.startswith("Before.\n") and once.endswith("\nAfter.\n") and "last year" not in once
+    assert "| map of 10,000 no-ops and a sum |" in once
+    assert f"sizes divided by {found['divisor']}" in once
+
+
+def test_goals_without_figures_say_so() -> None:
+    assert {goal.verdict({}) for goal in GOALS} == {("", "not measured")}
+
+
+def test_goals_say_by_how_much_they_are_missed() -> None:
+    rows = [{"work": "one", "contender": "celeryflow", "size": 1, "seconds": 0.010}]
+    (goal,) = [goal for goal in GOALS if goal.work == "one"]
+    assert goal.verdict({"works": rows}) == ("10 ms", "missed by a factor of 2.00")
+
+
+def test_no_schedule_beats_the_bound_of_a_trace() -> None:
+    tasks = {"a": ([], 1.0), "b": (["a"], 2.0), "c": (["a"], 2.0), "d": (["b", "c"], 1.0), "e": ([], 3.0)}
+    assert (traces.bound_s(tasks), traces.depth(tasks)) == (4.5, 3)
+    assert {family: len(found) for family, found in traces.traces().items()}["nextflow/mag"] > 10

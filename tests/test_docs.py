@@ -50,7 +50,7 @@ def test_the_notebook_runs_and_says_what_it_said(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "CHANGELOG.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/performance.md", "CHANGELOG.md"])
 def test_links_lead_somewhere(document: str) -> None:
     """Files that a document names are there."""
     path = ROOT / document

@@ -75,9 +75,14 @@ def kill_tree(pid: int) -> None:
 
 
 def reap_orphans(own: set[int]) -> None:
-    """Bury dead descendants that came home; `own` are the children that somebody else waits for."""
-    for child in psutil.Process().children():
-        if child.pid not in own:
-            with contextlib.suppress(psutil.NoSuchProcess, ChildProcessError):
-                if child.status() == psutil.STATUS_ZOMBIE:
-                    os.waitpid(child.pid, os.WNOHANG)
+    """Bury dead descendants that came home (Linux); `own` are the children that somebody else waits for.
+
+    It asks for a dead child alone: to look through all processes ten times a second costs 5 % of a core.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(ChildProcessError):
+        while dead := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            if dead.si_pid in own:
+                return  # its pool buries it, and the others come next time
+            os.waitpid(dead.si_pid, os.WNOHANG)

@@ -109,7 +109,8 @@ class Store:
         self.keys = Keyspace(prefix)
         self._digests: dict[str, str] = {}
 
-    def _call(self, verb: str, *arguments: Any) -> Any:
+    def call(self, verb: str, *arguments: Any) -> Any:
+        """Run a verb."""
         if verb not in self._digests:
             self._digests[verb] = self.client.script_load(source(verb))
         try:
@@ -164,7 +165,7 @@ class Store:
     def submit(self, run: str, sealed: Sealed, facts: dict[str, Any], fail_fast: bool = False) -> bool:
         """Publish a staged graph; False if the run was there already."""
         pairs = [part for pair in {"manifest": sealed.record, **facts}.items() for part in pair]
-        return bool(self._call("submit", run, len(sealed.nodes), int(fail_fast), *pairs))
+        return bool(self.call("submit", run, len(sealed.nodes), int(fail_fast), *pairs))
 
     def allocate(self, run: str, count: int) -> int:
         """Set indices aside for nodes to be added to a run: the first of `count`."""
@@ -179,7 +180,7 @@ class Store:
 
     def claim(self, drainer: str, token: str, worker: str, ticket: str = "") -> tuple[bool, Claim | None]:
         """Take work: whether to ask again at once, and the claim."""
-        more, claim = self._call("claim", drainer, token, worker, ticket)
+        more, claim = self.call("claim", drainer, token, worker, ticket)
         return bool(more), _claim(claim)
 
     def commit(
@@ -188,12 +189,12 @@ class Store:
         """Store results, hand the rest back, take the next claim (unless `following` is empty, or `STILL_RUNNING`)."""
         data = [part for r in results for part in (r.record, struct.pack(f"<{len(r.durations_s)}f", *r.durations_s))]
         header = pack([r.header() for r in results])
-        answer, more, claim = self._call("commit", drainer, token, following, worker, header, *data)
+        answer, more, claim = self.call("commit", drainer, token, following, worker, header, *data)
         return answer.decode(), bool(more), _claim(claim)
 
     def release(self, drainer: str) -> bool:
         """Stop draining; True if a claim was handed back."""
-        return bool(self._call("release", drainer))
+        return bool(self.call("release", drainer))
 
     def await_wake(self, drainer: str, timeout_s: float) -> bool:
         """Wait as an idle drainer; True if there is work."""
@@ -203,7 +204,7 @@ class Store:
 
     def renew(self, worker: str, group: str, slots: int, drainers: Sequence[str], work: Iterable[str]) -> Beat:
         """One beat of a supervisor, whose `drainers` are at `work` (``run|node``)."""
-        answer = self._call("renew", worker, group, slots, len(drainers), *drainers, *work)
+        answer = self.call("renew", worker, group, slots, len(drainers), *drainers, *work)
         return Beat(*([entry.decode() for entry in part] for part in answer))
 
     def await_nudge(self, group: str, timeout_s: float) -> None:
@@ -227,7 +228,7 @@ class Store:
         outcome: str = "failure",
     ) -> bool:
         """Take a dead drainer's claim back, charging the item that had `started`; without a `record` it cannot fail."""
-        return bool(self._call("reap", drainer, token, reason, worker, *started, attempt, record, outcome))
+        return bool(self.call("reap", drainer, token, reason, worker, *started, attempt, record, outcome))
 
     def drainers(self) -> list[str]:
         """All drainers with a lease."""
@@ -235,7 +236,7 @@ class Store:
 
     def cancel(self, run: str, reason: str) -> str:
         """End a run; its status from before, empty if there is none."""
-        return str(self._call("cancel", run, reason), "utf-8")
+        return str(self.call("cancel", run, reason), "utf-8")
 
     # --- reading -----------------------------------------------------------------------
 

@@ -102,9 +102,14 @@ def stamp_of(name: str) -> Stamp | None:
 def is_local(name: str, module: ModuleType | None) -> bool:
     """Whether a module lives in the user's own files."""
     file = getattr(module, "__file__", None)
-    if not file or name in {"__main__", "__mp_main__"} or name.partition(".")[0] in {"celeryflow", "conftest"}:
+    if not isinstance(file, str) or not _is_own_file(file):
         return False
-    return not file.startswith(_installed_places())
+    return name not in {"__main__", "__mp_main__"} and name.partition(".")[0] not in {"celeryflow", "conftest"}
+
+
+@cache
+def _is_own_file(file: str) -> bool:
+    return bool(file) and not file.startswith(_installed_places())
 
 
 @cache

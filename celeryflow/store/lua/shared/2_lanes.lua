@@ -9,9 +9,10 @@ local woken = {}
 local function list_node(run, node)
   local plan = plan_of(run, node)
   if plan[KIND] == 'm' and redis.call('HSETNX', rk(run, 'map'), node .. ':q', 1) == 0 then return end
-  redis.call('LPUSH', lane_key(run, plan[QUEUE], plan[PRIORITY]), node)
-  redis.call('ZADD', P .. 'queue:' .. plan[QUEUE], 'NX', score(plan[PRIORITY]), run .. '|' .. plan[PRIORITY])
-  redis.call('SADD', P .. 'queues', plan[QUEUE])
+  if redis.call('LPUSH', lane_key(run, plan[QUEUE], plan[PRIORITY]), node) == 1 then  -- else the lane is known
+    redis.call('ZADD', P .. 'queue:' .. plan[QUEUE], 'NX', score(plan[PRIORITY]), run .. '|' .. plan[PRIORITY])
+    redis.call('SADD', P .. 'queues', plan[QUEUE])
+  end
   woken[plan[QUEUE]] = true
 end
 

@@ -25,12 +25,22 @@ local function describe(r)
   return unpack(fields)
 end
 
+-- Seconds an item of a step takes; false while unknown, negative where its items are to run alone.
+local estimates = {}
+local function estimate_of(run, cost)
+  local id = run .. '|' .. cost
+  if estimates[id] == nil then estimates[id] = tonumber(redis.call('HGET', rk(run, 'estimates'), cost)) or false end
+  return estimates[id]
+end
+
 local function keep_estimate(run, r)
   if r.seconds < 0 then return end
-  local key, cost, each = rk(run, 'estimates'), plan_of(run, r.node)[COST], r.seconds / r.count
-  local old = tonumber(redis.call('HGET', key, cost))
+  local cost, each = plan_of(run, r.node)[COST], r.seconds / r.count
+  local old = estimate_of(run, cost)
   if old and old < 0 then return end
-  redis.call('HSET', key, cost, old and 0.7 * old + 0.3 * each or each)
+  local new = old and 0.7 * old + 0.3 * each or each
+  estimates[run .. '|' .. cost] = new
+  redis.call('HSET', rk(run, 'estimates'), cost, new)
 end
 
 local function retry(run, r)

@@ -34,15 +34,20 @@ local function hand_back(run, units, event, ...)
 end
 
 local function is_cheap(run, cost)
-  local estimate = tonumber(redis.call('HGET', rk(run, 'estimates'), cost))
+  local estimate = estimate_of(run, cost)
   return estimate and estimate >= 0 and estimate < CHUNK_S / 2 and math.max(estimate, 1e-6)
 end
 
--- Items for one claim: some 50 ms of them, and never so many that others would go without.
+-- How many of `left` are for one claim: not so many that others would go without, where that is worth a claim.
+local function fair_share(kind, estimate, left, slots)
+  return math.max(math.ceil(left / (2 * slots)), math.floor(ROUND_S / (estimate + OVERHEAD_S[kind])))
+end
+
+-- Items for one claim: some 50 ms of them at most.
 local function share(run, cost, left, slots)
   local estimate = is_cheap(run, cost)
   if not estimate then return 1 end
-  return math.max(1, math.min(math.floor(CHUNK_S / estimate), math.ceil(left / (2 * slots)), CLAIM_ITEMS))
+  return math.max(1, math.min(math.floor(CHUNK_S / estimate), fair_share('m', estimate, left, slots), CLAIM_ITEMS))
 end
 
 local function take_map(run, node, lane, slots, units)
@@ -91,12 +96,12 @@ local function head_of(run, lane)
 end
 
 local function take_steps(run, node, lane, slots, units)
-  local limit = math.min(CLAIM_NODES, math.ceil(redis.call('LLEN', lane) / (2 * slots)))
-  local seconds, heads = 0, 0
+  local seconds, heads, limit = 0, 0, nil
   while node do
     local plan = plan_of(run, node)
     local estimate = plan[KIND] == 's' and is_cheap(run, plan[COST])
     if #units > 0 and (not estimate or seconds + estimate > CHUNK_S) then return end
+    limit = limit or fair_share('s', estimate or CHUNK_S, redis.call('LLEN', lane), slots)
     redis.call('LPOP', lane)
     heads = heads + 1
     while node do
@@ -184,7 +189,10 @@ local function input_records(run, unit)
 end
 
 -- Exceptions and losses that an item has had. One that has had any is alone in its claim, or first in it.
+local retried = {}
 local function tries_of(run, unit)
+  if retried[run] == nil then retried[run] = redis.call('EXISTS', rk(run, 'tries')) == 1 end
+  if not retried[run] then return 0, 0 end
   local item = unit[1] .. ':' .. unit[2]
   local tries = redis.call('HMGET', rk(run, 'tries'), item .. ':e', item .. ':l')
   return number(tries[1]), number(tries[2])

@@ -23,6 +23,11 @@ local function depth(queue, most)
   return math.min(math.ceil(math.min(found, (free_places(queue))) / each), most)
 end
 
+-- Drainers that are at work find by themselves what is ready.
+local function has_free_slots(group)
+  return redis.call('SCARD', gk(group, 'drainers')) < number(redis.call('GET', gk(group, 'total')))
+end
+
 local function wake()
   for queue in pairs(woken) do
     local ready = depth(queue, 1000)
@@ -33,7 +38,7 @@ local function wake()
         redis.call('PEXPIRE', P .. 'wake:' .. drainer, 5000)
       end
       ready = ready - #idle
-      if ready > 0 and redis.call('EXISTS', gk(group, 'nudge')) == 0 then
+      if ready > 0 and has_free_slots(group) and redis.call('EXISTS', gk(group, 'nudge')) == 0 then
         redis.call('RPUSH', gk(group, 'nudge'), 1)
       end
     end

@@ -1,0 +1,135 @@
+"""What was measured, as tables: for the terminal and for docs/performance.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.table import Table
+
+from benchmarks.contenders import NAMES
+from benchmarks.goals import GOALS, Found, seconds
+
+BEGIN, END = "<!-- figures: made by `python3 run.py bench --write-docs` -->", "<!-- end of figures -->"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "performance.md"
+
+
+class Sheet(NamedTuple):
+    """A table as text."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def sheets(found: Found) -> list[Sheet]:
+    """A table for each part that was measured."""
+    made = [_goals(found), _works(found), _traces(found), _starts(found), _growth(found)]
+    return [sheet for sheet in made if sheet.rows]
+
+
+def _goals(found: Found) -> Sheet:
+    rows = [(goal.work, goal.text, *goal.verdict(found)) for goal in GOALS]
+    return Sheet("Goals", ("work", "goal", "measured", ""), [row for row in rows if row[2]])
+
+
+def _works(found: Found) -> Sheet:
+    """Seconds, and in brackets how many times longer than celeryflow, an item; smaller sizes are said."""
+    rows = found.get("works", [])
+    taking_part = [name for name in NAMES if any(row["contender"] == name for row in rows)]
+    full = {row["work"]: max(r["size"] for r in rows if r["work"] == row["work"]) for row in rows}
+    cells = {(row["work"], row["contender"]): _cell(found, row["work"], row, full[row["work"]]) for row in rows}
+    titles = {row["work"]: row["title"] for row in rows}
+    lines = [(title, *(cells.get((work, name), "") for name in taking_part)) for work, title in titles.items()]
+    return Sheet("Works: median seconds (times celeryflow's)", ("work", *taking_part), lines)
+
+
+def _cell(found: Found, work: str, row: Found, full: int) -> str:
+    size = "" if row["size"] == full else f" for {row['size']:,}"
+    try:
+        ratio = seconds(found, work, row["contender"]) / seconds(found, work)
+    except KeyError:
+        return f"{_s(row['seconds'])}{size}"
+    return f"{_s(row['seconds'])}{size}" + ("" if row["contender"] == "celeryflow" else f" ({ratio:,.3g}x)")
+
+
+def _traces(found: Found) -> Sheet:
+    rows = found.get("traces", [])
+    times = {(row["title"], row["contender"]): row["seconds"] for row in rows}
+    lines = []
+    for row in (row for row in rows if row["contender"] == "celeryflow"):
+        ours, others = row["seconds"], times.get((row["title"], "dask"))
+        against = (_s(others), f"{others / ours:.2f}x") if others else ("", "")
+        lines.append(
+            (row["title"], f"{row['size']:,}", _s(row["bound_s"]), _s(ours), f"{ours / row['bound_s']:.2f}x", *against)
+        )
+    columns = ("trace", "tasks", "bound", "celeryflow", "of the bound", "dask", "of celeryflow")
+    return Sheet("Real traces: median seconds, runtimes scaled to 1/10,000, 2 workers", columns, lines)
+
+
+def _starts(found: Found) -> Sheet:
+    rows = [(row["title"], _s(row["seconds"])) for row in found.get("starts", [])]
+    return Sheet("Starts: median seconds from a process's start to its first line", ("what", "seconds"), rows)
+
+
+def _growth(found: Found) -> Sheet:
+    columns = (
+        "shape", "nodes", "seconds", "of it submit", "us a node", "server us a node", "server MB", "bytes a node",
+        "longest ping, ms", "99.9 %", "slowest command, ms",
+    )  # fmt: skip
+    rows = [
+        (
+            row["shape"], f"{row['size']:,}", _s(row["seconds"]), _s(row["submit_s"]),
+            f"{1e6 * row['seconds'] / row['size']:.0f}", f"{row['server_us_a_node']:.0f}",
+            f"{row['memory_bytes'] / 1e6:.2f}", f"{row['memory_bytes'] / row['size']:.0f}",
+            f"{1e3 * row['longest_ping_s']:.1f}", f"{1e3 * row['ping_p999_s']:.1f}",
+            f"{1e3 * row['slowest_command_s']:.1f} {row['slowest_command']}",
+        )
+        for row in found.get("growth", [])
+    ]  # fmt: skip
+    return Sheet("Cost as work grows", columns, rows)
+
+
+def _s(value: float) -> str:
+    return f"{value:.4f}" if value < 0.1 else f"{value:.3f}" if value < 10 else f"{value:.1f}"
+
+
+def facts(found: Found) -> list[str]:
+    """Sentences on where and how it was measured."""
+    said = [f"{name} {value}" for name, value in found["versions"].items()]
+    quick = "" if found["divisor"] == 1 else f", sizes divided by {found['divisor']}"
+    missing = [f"{name} did not take part: {why}." for name, why in found["missing"].items()]
+    begin, end = found["load"]
+    return [
+        f"Measured {found['at']} on {found['cores']} cores ({found['processor']}, {found['system']}).",
+        f"Medians of {found['repeats']} repeats{quick}.",
+        f"Load average of the machine's last minute: {begin:.1f} before, {end:.1f} after.",
+        f"Versions: {', '.join(said)}.",
+        *missing,
+    ]
+
+
+def tables(found: Found) -> Iterable[Table]:
+    """For the terminal."""
+    for sheet in sheets(found):
+        table = Table(*sheet.columns, title=sheet.title)
+        for row in sheet.rows:
+            table.add_row(*row)
+        yield table
+
+
+def markdown(found: Found) -> str:
+    """For the document."""
+    parts = ["\n".join(facts(found))]
+    for sheet in sheets(found):
+        lines = [sheet.columns, ["---"] * len(sheet.columns), *sheet.rows]
+        parts.append("\n".join([f"### {sheet.title}\n", *(f"| {' | '.join(line)} |" for line in lines)]))
+    return "\n\n".join(parts)
+
+
+def write(found: Found, document: Path = DOCUMENT) -> None:
+    """Put the figures in their place in the document; the words around them stay."""
+    before, _, rest = document.read_text().partition(BEGIN)
+    _, _, after = rest.partition(END)
+    document.write_text(f"{before}{BEGIN}\n\n{markdown(found)}\n\n{END}{after}")

@@ -1,0 +1,1 @@
+"""What the benchmarks start as processes of their own."""
