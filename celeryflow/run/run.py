@@ -66,7 +66,10 @@ class Run(Generic[R]):
         return self._snapshot
 
     def _advance(self, wait_s: float) -> bool:
-        found = [] if self._snapshot.status.is_terminal else self._source.follow(self._snapshot.last_seq, wait_s)
+        return not self._snapshot.status.is_terminal and self._read(wait_s)
+
+    def _read(self, wait_s: float) -> bool:
+        found = self._source.follow(self._snapshot.last_seq, wait_s)
         self._events += found
         self._snapshot.apply_all(found)
         return bool(found)
@@ -156,6 +159,21 @@ class Run(Generic[R]):
     def cancel(self, reason: str = "") -> None:
         """End the run; steps that are running are stopped. A run that is over stays as it is."""
         self._source.cancel(reason or "by the user")
+
+    def resume(self) -> Run[R]:
+        """Run what did not succeed once more, with the stored code, as a new generation; the run itself.
+
+        Finished steps and items are kept. A run that succeeded stays as it is.
+
+        Raises
+        ------
+        RunError
+            If it is still running, or somebody else has resumed it at this moment.
+        """
+        if self.snapshot().status is not State.SUCCESS:
+            self._source.resume(self._snapshot)
+            self._read(WAIT_S)
+        return self
 
     # --- values --------------------------------------------------------------------------
 

@@ -10,12 +10,15 @@ from msgspec.structs import replace
 
 from celeryflow.engine.link import Link
 from celeryflow.engine.read import Reader
-from celeryflow.errors import IntegrityError, ServerUnreachableError
+from celeryflow.errors import IntegrityError, RunError, ServerUnreachableError
 from celeryflow.graph.model import Event, Graph, LogLine, Node
 from celeryflow.runtime.inline import Inline
+from celeryflow.runtime.remains import Remains
 from celeryflow.runtime.session import Session
+from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.store import events
 from celeryflow.store.connect import ConnectionLost
+from celeryflow.store.generations import begin, expanded_items
 from celeryflow.values.manifest import Part
 from celeryflow.values.vault import PART, Pointer, Vault
 
@@ -41,6 +44,9 @@ class Source(Protocol):
 
     def has_workers(self) -> bool:
         """Whether anybody could carry the run on."""
+
+    def resume(self, snapshot: Snapshot) -> None:
+        """Begin the next generation."""
 
 
 def with_parts(link: Link, run: str, found: list[Event]) -> list[Event]:
@@ -96,6 +102,15 @@ class StoredSource:
         """As of Source."""
         self.session.link.store.cancel(self.run, reason)
 
+    def resume(self, snapshot: Snapshot) -> None:
+        """As of Source."""
+        store = self.session.link.store
+        rest = Remains(snapshot, self.reader, expanded_items(store, self.run)).find()
+        answer = begin(store, self.run, snapshot.generation, rest, self.session.owner)
+        if answer != "resumed":
+            what = "is still running" if answer == "running" else "was resumed by somebody else at this moment"
+            raise RunError(f"run {self.run!r} {what}. Wait for it with run.wait(), or end it with run.cancel().")
+
     def has_workers(self) -> bool:
         """As of Source."""
         return bool(self.session.link.store.live_workers())
@@ -119,6 +134,10 @@ class InlineSource:
 
     def cancel(self, reason: str) -> None:
         """It has ended."""
+
+    def resume(self, snapshot: Snapshot) -> None:
+        """It cannot: its values are of this process."""
+        raise RunError("a run in this process cannot be resumed. Run it again with inline=True.")
 
     def has_workers(self) -> bool:
         """As of Source."""

@@ -19,7 +19,7 @@ end
 
 local answer = 'stale'
 if held.token == token then
-  if not is_over(held.run) then
+  if does_count(held) then
     answer = 'committed'
     for _, result in ipairs(results) do apply(held.run, result) end
     work()

@@ -33,9 +33,9 @@ local function charge()
   if not is_too_many then hand_back(run, { { node, start, 1 } }, 'lost', unpack(fate)) end
 end
 
-if not is_over(run) and node >= 0 then
+if does_count(held) and node >= 0 then
   charge()
-elseif not is_over(run) then
+elseif does_count(held) then
   for _, unit in ipairs(held.units) do
     redis.call('HSET', rk(run, 'estimates'), plan_of(run, unit[1])[COST], -1)
   end

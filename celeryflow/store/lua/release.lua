@@ -7,7 +7,7 @@
 
 local drainer = ARGV[1]
 local held = read_claim(drainer)
-if held.token and not is_over(held.run) then
+if does_count(held) then
   hand_back(held.run, held.units, 'released')
 end
 forget_drainer(drainer)

@@ -51,9 +51,8 @@ for _, run in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', NOW, 
 end
 for _, timer in ipairs(redis.call('ZRANGEBYSCORE', P .. 'timers', '-inf', NOW, 'LIMIT', 0, 100)) do
   redis.call('ZREM', P .. 'timers', timer)
-  local run, gather = string.match(timer, '^(.*)|(%d+)$')
-  gather = tonumber(gather)
-  if not is_over(run) and get_state(run, gather) == '.' then
+  local run, gather = read_entry(timer)
+  if run and get_state(run, gather) == '.' then
     set_state(run, gather, 'r')
     redis.call('HSET', rk(run, 'map'), gather .. ':due', 1)
     redis.call('LPUSH', lane_key(run, DUE, 9), gather)

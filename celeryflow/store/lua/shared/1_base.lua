@@ -40,13 +40,32 @@ local function gk(group, part) return P .. 'group:' .. group .. ':' .. part end
 -- What a script asks for again and again it remembers, and writes through: a third of its time was spent in asking.
 local over, states = {}, {}
 
--- A run that is over or gone.
+-- A run that is over or gone, or that waits for somebody to resume it.
 local function is_over(run)
-  if over[run] == nil then over[run] = RUN_OVER[meta(run, 'status') or 'cancelled'] or false end
+  if over[run] == nil then
+    local fields = redis.call('HMGET', rk(run, 'meta'), 'status', 'parked')
+    over[run] = RUN_OVER[fields[1] or 'cancelled'] or fields[2] ~= false
+  end
   return over[run]
 end
 
 local function number(value) return tonumber(value) or 0 end
+
+local generations = {}
+local function generation_of(run)
+  generations[run] = generations[run] or number(meta(run, 'generation'))
+  return generations[run]
+end
+
+-- What the queues of the deployment (`pending`, `delayed`, `timers`) hold of a run: its id, three facts, its generation.
+local function entry_of(run, ...) return table.concat({ run, ... }, '|') .. '|' .. generation_of(run) end
+
+-- The parts of an entry; none where it is of a run that is over, or of an earlier generation.
+local function read_entry(entry)
+  local run, node, what, item, generation = string.match(entry, '^(.*)|(%d+)|(%a+)|(%-?%d+)|(%d+)$')
+  if is_over(run) or tonumber(generation) ~= generation_of(run) then return end
+  return run, tonumber(node), what, tonumber(item)
+end
 
 local plans = {}
 local function plan_of(run, node)

@@ -74,12 +74,12 @@ end
 local function open(run, node)
   if get_state(run, node) ~= '.' then return end
   local plan, length = plan_of(run, node), length_of(run, node)
-  if plan[KIND] == 's' or plan[PLANNED] then
+  if plan[KIND] == 's' or plan[PLANNED] and not length then
     make_ready(run, node)
     list_node(run, node)
   elseif length == 0 then
     settle_if_empty(run, node)
-  elseif #plan[SOURCES] == 0 then
+  elseif #plan[SOURCES] == 0 and redis.call('HEXISTS', rk(run, 'map'), node .. ':kept') == 0 then
     push_range(run, node, 0, length)
   else
     list_ranges(run, node)
@@ -177,7 +177,7 @@ local function work()
   while #todo > 0 do
     local run, node, what, offset = unpack(table.remove(todo))
     local rest = serve(run, node, what, offset)
-    if rest then redis.call('RPUSH', P .. 'pending', table.concat({ run, node, what, rest }, '|')) end
+    if rest then redis.call('RPUSH', P .. 'pending', entry_of(run, node, what, rest)) end
   end
 end
 
@@ -185,8 +185,8 @@ local function work_pending()
   while budget > 0 do
     local entry = redis.call('LPOP', P .. 'pending')
     if not entry then return end
-    local run, node, what, offset = string.match(entry, '^(.*)|(%d+)|(%a)|(%d+)$')
-    table.insert(todo, { run, tonumber(node), what, tonumber(offset) })
+    local run, node, what, offset = read_entry(entry)
+    if run then table.insert(todo, { run, node, what, offset }) end
     work()
   end
 end

@@ -2,8 +2,8 @@
 local function work_delayed()
   for _, entry in ipairs(redis.call('ZRANGEBYSCORE', P .. 'delayed', '-inf', NOW, 'LIMIT', 0, 100)) do
     redis.call('ZREM', P .. 'delayed', entry)
-    local run, node, start = string.match(entry, '^(.*)|(%d+)|(%-?%d+)$')
-    if not is_over(run) then put_back(run, tonumber(node), tonumber(start), 1) end
+    local run, node, _, start = read_entry(entry)
+    if run then put_back(run, node, start, 1) end
   end
 end
 
@@ -45,7 +45,7 @@ end
 
 local function retry(run, r)
   redis.call('HINCRBY', rk(run, 'tries'), r.node .. ':' .. r.start .. ':e', 1)
-  redis.call('ZADD', P .. 'delayed', NOW + r.delay_s, run .. '|' .. r.node .. '|' .. r.start)
+  redis.call('ZADD', P .. 'delayed', NOW + r.delay_s, entry_of(run, r.node, 'retry', r.start))
   if plan_of(run, r.node)[KIND] == 's' then set_state(run, r.node, 't') end
   emit(run, 'retrying', 'delay_s', r.delay_s, describe(r))
 end
@@ -69,6 +69,7 @@ end
 -- The nodes of the part are staged: they count from now on.
 local function expand(run, r)
   redis.call('HSET', rk(run, 'rounds'), r.node .. ':' .. r.start, r.number + r.length - 1)
+  redis.call('HSET', rk(run, 'expansions'), r.node .. ':' .. r.start, r.record)
   redis.call('HINCRBY', rk(run, 'meta'), 'left', r.length)
   redis.call('HINCRBY', rk(run, 'meta'), 'nodes', r.length)
   emit(run, 'expanded', 'part', r.number, describe(r))
@@ -79,9 +80,9 @@ end
 local function apply(run, r)
   if TERMINAL[get_state(run, r.node)] or cancel_orphan(run, r.node) then return end
   if r.outcome == 'retry' then return retry(run, r) end
+  if r.outcome == 'expand' then return expand(run, r) end
   redis.call('HSET', rk(run, 'out'), r.node .. ':' .. r.start, r.record)
   if r.outcome == 'length' then return plan_map(run, r) end
-  if r.outcome == 'expand' then return expand(run, r) end
   if extra(run, r.node).role == 'decide' then redis.call('HSET', rk(run, 'map'), r.node .. ':choice', r.number) end
   if r.outcome == 'upstream' and plan_of(run, r.node)[KIND] == 's' then return skip(run, r.node, r.number) end
   emit(run, EVENT[r.outcome], describe(r))

@@ -1,9 +1,14 @@
--- Claims: one a drainer, in `claim:<drainer>` {token, previous, run, queue, units}; a unit is {node, start, count}.
+-- Claims: one a drainer, in `claim:<drainer>` {token, previous, run, generation, queue, units}; a unit is {node, start, count}.
 
 local function read_claim(drainer)
-  local fields = redis.call('HMGET', P .. 'claim:' .. drainer, 'token', 'previous', 'run', 'queue', 'units')
+  local fields = redis.call('HMGET', P .. 'claim:' .. drainer, 'token', 'previous', 'run', 'queue', 'units', 'generation')
   return { token = fields[1], previous = fields[2], run = fields[3], queue = fields[4],
-    units = fields[5] and cmsgpack.unpack(fields[5]) or {} }
+    units = fields[5] and cmsgpack.unpack(fields[5]) or {}, generation = tonumber(fields[6]) }
+end
+
+-- Whether a claim still counts: its run is not over, and is not in a later generation.
+local function does_count(claim)
+  return claim.token and not is_over(claim.run) and claim.generation == generation_of(claim.run)
 end
 
 -- What of a claim the results do not cover, as units.
@@ -169,8 +174,12 @@ local function input_records(run, unit)
   local node, start, count = unpack(unit)
   local plan, fields, records = plan_of(run, node), {}, {}
   for _, input in ipairs(plan[STEPS]) do fields[#fields + 1] = input .. ':0' end
-  local part = extra(run, node).role == 'expand' and redis.call('HGET', rk(run, 'rounds'), node .. ':' .. start)
-  if part then fields[#fields + 1], fields[#fields + 2] = node .. ':' .. start, part .. ':0' end
+  local item = node .. ':' .. start
+  local part = extra(run, node).role == 'expand' and redis.call('HGET', rk(run, 'rounds'), item)
+  if part then
+    fields[#fields + 1] = part .. ':0'
+    records = { item, redis.call('HGET', rk(run, 'expansions'), item) }
+  end
   if start >= 0 then
     for _, source in ipairs(plan[SOURCES]) do
       local marks, last = redis.call('GETRANGE', rk(run, 'at:' .. source), start * 4, (start + count) * 4 - 1), 0
@@ -206,7 +215,7 @@ local function reply(claim)
     units[i] = { unit[1], unit[2], unit[3], exceptions, losses,
       redis.call('HGET', rk(claim.run, 'spec'), unit[1]), input_records(claim.run, unit) }
   end
-  return { claim.token, claim.run, number(meta(claim.run, 'generation')), claim.queue, units }
+  return { claim.token, claim.run, claim.generation or generation_of(claim.run), claim.queue, units }
 end
 
 local function start_run(run, status)
@@ -220,7 +229,7 @@ end
 local function serve_lane(run, priority, queue, slots)
   local lane = lane_key(run, queue, priority)
   local status = meta(run, 'status')
-  local node = status and not RUN_OVER[status] and head_of(run, lane)
+  local node = not is_over(run) and head_of(run, lane)
   if not node then
     redis.call('DEL', lane)
     return unlist_lane(queue, run .. '|' .. priority)
@@ -263,6 +272,7 @@ local function take(drainer, token, worker, previous)
   local _, step = free_places(claim.queue)
   if step then redis.call('SADD', P .. 'running:' .. step, drainer) end
   redis.call('HSET', key, 'token', token, 'previous', previous or '', 'run', claim.run,
+    'generation', generation_of(claim.run),
     'queue', claim.queue, 'units', cmsgpack.pack(claim.units))
   for _, unit in ipairs(claim.units) do
     local exceptions, losses = tries_of(claim.run, unit)
