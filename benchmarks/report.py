@@ -98,7 +98,7 @@ def _s(value: float) -> str:
 def facts(found: Found) -> list[str]:
     """Sentences on where and how it was measured."""
     said = [f"{name} {value}" for name, value in found["versions"].items()]
-    quick = "" if found["divisor"] == 1 else f", sizes divided by {found['divisor']}"
+    quick = "" if found["divisor"] == 1 else f", of sizes divided by {found['divisor']} (titles name the full ones)"
     missing = [f"{name} did not take part: {why}." for name, why in found["missing"].items()]
     begin, end = found["load"]
     return [

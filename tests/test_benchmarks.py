@@ -92,7 +92,7 @@ def test_figures_go_to_their_place_in_the_document(measured: Path, tmp_path: Pat
     assert document.read_text() == once
     assert once.startswith("Before.\n") and once.endswith("\nAfter.\n") and "last year" not in once
     assert "| map of 10,000 no-ops and a sum |" in once
-    assert f"sizes divided by {found['divisor']}" in once
+    assert f"of sizes divided by {found['divisor']} (titles" in once
 
 
 def test_goals_without_figures_say_so() -> None:
