@@ -48,7 +48,12 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Worker processes; by default one a core.")
+@click.option(
+    "-c",
+    "--concurrency",
+    type=click.IntRange(min=0),
+    help="Worker processes; 0 for the server alone; by default one a core, or what runs already.",
+)
 def up(concurrency: int | None) -> None:
     """Start server and workers for this directory; they stay until `down`."""
     from celeryflow.runtime import embedded

@@ -16,19 +16,27 @@ from typing import Any
 
 import billiard
 from celery import Celery, bootsteps
+from celery.platforms import EX_OK
 from celery.signals import worker_process_init, worker_shutting_down
+from celery.worker import state
 
 from celeryflow.config import Settings
 from celeryflow.engine import processes
 from celeryflow.engine.drain import Drainer
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import open_file
-from celeryflow.engine.slots import Slots
+from celeryflow.engine.slots import NEVER, Slots
 from celeryflow.engine.supervise import Supervisor
 
 FOREVER_S = 10**8
 POOL_CHECK_S = 0.2
 TASK = "celeryflow.drain"
+
+FINISH_SIGNAL = signal.SIGUSR2
+"""A worker that gets it finishes the steps at hand, takes no others, and goes."""
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 class Worker:
@@ -40,6 +48,7 @@ class Worker:
         self.slots = Slots(settings.workers or os.cpu_count() or 1)
         self.outputs = [open_file() for _ in range(self.slots.count)]
         self.app = make_app(settings)
+        self.is_interrupted = False
         self._drainer: Drainer | None = None
         self.app.task(name=TASK, ignore_result=True)(self.drain)
         self.app.steps["worker"].add(_supervision(self))
@@ -59,7 +68,7 @@ class Worker:
             task_events=False,
         )
         worker.start()
-        return int(worker.exitcode or 0)
+        return INTERRUPTED if self.is_interrupted else int(worker.exitcode or 0)
 
     def drain(self, ticket: str) -> None:
         """The task behind a ticket."""
@@ -135,14 +144,30 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
             self.supervisor = Supervisor(link, worker.slots, worker.name, worker.outputs, pids, worker.send)
             self.supervisor.start()
             worker_shutting_down.connect(self.begin_stop, weak=False)
+            signal.signal(FINISH_SIGNAL, self.finish)
 
         def register_with_event_loop(self, parent: Any, hub: Any) -> None:
             """Look for dead processes often: Celery misses some ends, and then looks only every 5 s."""
             hub.call_repeatedly(POOL_CHECK_S, parent.pool._pool.maintain_pool)
 
-        def begin_stop(self, **_: Any) -> None:
+        def begin_stop(self, sig: str = "SIGTERM", **_: Any) -> None:
             """At the signal: Celery stops its bootsteps when no task runs any more, which is too late."""
-            self.supervisor.stop()
+            if sig != "SIGINT":
+                self.supervisor.stop()
+                return
+            worker.is_interrupted = True
+            self.finish()
+            signal.signal(signal.SIGINT, self.end)
+
+        def finish(self, *_: Any) -> None:
+            """Let what runs come to its end, however long that takes; nothing more is begun."""
+            self.supervisor.stop(NEVER)
+            state.should_stop = EX_OK  # type: ignore[assignment]
+
+        def end(self, *_: Any) -> None:
+            """At the second interrupt: hand back what runs, at once; the third is the system's own."""
+            self.supervisor.stop(0.0)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         def stop(self, parent: Any) -> None:
             """Nothing yet: leases are kept until the last task has ended, and the thread ends with the process."""

@@ -6,6 +6,7 @@ import hashlib
 import os
 import site
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,21 @@ def queues() -> str:
     return f"*@{hashlib.sha256(name().encode()).hexdigest()[:8]}"
 
 
-def request(directory: Path, workers: int, *, pinned: bool) -> dict[str, Any]:
-    """Write down who asks, whether the runtime stays without them, and what pool they want."""
+def request(directory: Path, workers: int, *, resizes: bool, pinned: bool, is_worker: bool = False) -> dict[str, Any]:
+    """Write down who asks, whether the runtime stays without them, and what pool they want.
+
+    One that `resizes` wants just so many workers, and the others take the pool as it is; one that is a worker itself
+    wants no pool.
+    """
     return {
         "pid": os.getpid(),
         "mark": start_mark(os.getpid()),
         "boot": identity()["boot"],
         "pinned": pinned,
-        "pool": name(),
+        "joined_at": time.time(),
+        "pool": "" if is_worker else name(),
         "workers": workers,
+        "resizes": resizes,
         "command": [sys.executable, *WORKER],
         "directory": str(directory),
         "environment": environment(workers),
@@ -61,7 +68,7 @@ def environment(workers: int) -> dict[str, str | None]:
 
     Numerical libraries start a thread a core in each process, and would slow each other down.
     """
-    threads = str(max(1, cores() // workers))
+    threads = str(max(1, cores() // max(1, workers)))
     return {
         **{name: os.environ.get(name) for name in _ALLOWED},
         **{name: os.environ.get(name, threads) for name in _THREADS},
