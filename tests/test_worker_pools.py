@@ -80,3 +80,42 @@ answer = wait_until(lambda: len(found := embedded.status(Path.cwd())["workers"])
 """)
         == 1
     )
+
+
+# --- recycling -----------------------------------------------------------------------------------------------
+
+
+def test_process_that_has_grown_is_replaced_between_claims_and_nobody_is_charged(
+    witnessed: Any, executions: Executions
+) -> None:
+    leaks, small, outcomes = witnessed(
+        """
+@cf.step
+def leak(i):
+    with witness.recorded():
+        kept = sys.__dict__.setdefault("kept", [])
+        kept.append(b"x" * 300_000_000)
+        return os.getpid()
+
+@cf.step
+def small(i):
+    with witness.recorded():
+        time.sleep(0.03)
+        return os.getpid()
+
+@cf.workflow
+def grow():
+    return leak.map(range(4)), small.map(range(40))
+
+cf.connect(workers=1)
+run = grow.run()
+answer = [*run.result(), run.timeline()["outcome"].value_counts().to_dict()]
+""",
+        CELERYFLOW_MAX_MEMORY_PER_CHILD_BYTES="300000000",
+    )
+
+    assert len(set(leaks)) == 4
+    assert len(set(small) - set(leaks)) <= 1
+    assert {outcome: count for outcome, count in outcomes.items() if count} == {"success": 44}
+    assert len(executions.read()) == 44
+    assert {e.attempt for e in executions.read()} == {1}

@@ -15,6 +15,7 @@ import sys
 from typing import Any
 
 import billiard
+from billiard.pool import EX_RECYCLE
 from celery import Celery, bootsteps
 from celery.platforms import EX_OK
 from celery.signals import worker_process_init, worker_shutting_down
@@ -66,6 +67,7 @@ class Worker:
             without_gossip=True,
             without_mingle=True,
             task_events=False,
+            max_memory_per_child=self.settings.max_memory_per_child_bytes // 1024 or None,
         )
         worker.start()
         return INTERRUPTED if self.is_interrupted else int(worker.exitcode or 0)
@@ -76,6 +78,8 @@ class Worker:
             raise RuntimeError("a ticket was executed outside of the pool")
         self._set_signals()
         self._drainer.drain(ticket)
+        if self._drainer.lane.is_spent:
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(EX_RECYCLE))  # by which the pool ends it
 
     def send(self, ticket: str) -> None:
         """Call for a drainer."""
