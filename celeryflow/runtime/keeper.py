@@ -174,6 +174,10 @@ class Keeper:
         same_boot = bool(member) and member.get("boot") == self.identity["boot"]
         return same_boot and (member["pinned"] or is_alive(member["pid"], member["mark"]))
 
+    def _guests(self) -> list[dict[str, Any]]:
+        """The workers that users started themselves; they go when the server does."""
+        return [member for member in self.members.values() if self._is_here(member) and not member["pool"]]
+
     def _is_wanted(self) -> bool:
         return bool(self.members) and not self.told_to_stop and not self.server.failure
 
@@ -202,9 +206,14 @@ class Keeper:
         workers = [*self.pools.values(), *self.retired]
         for worker in workers:
             worker.ask_to_end()
+        for guest in self._guests():
+            with suppress(ProcessLookupError):
+                os.kill(guest["pid"], signal.SIGTERM)
         deadline = time.monotonic() + WORKER_GRACE_S
         for worker in workers:
             worker.end(max(0.0, deadline - time.monotonic()))
+        while self._guests() and time.monotonic() < deadline:
+            time.sleep(0.02)
         self.server.ask_to_end()
         self.server.end(SERVER_GRACE_S)
         shutil.rmtree(self.socket.parent, ignore_errors=True)
