@@ -39,6 +39,8 @@ class Settings:
     max_memory_per_child_bytes : int
         Resident memory above which a worker process is replaced by a fresh one, once what it runs is committed, so that
         what a library leaks comes back; 0 for never.
+    app : str
+        The user's own Celery app, as ``celery -A`` names it: a worker has its tasks for ``cf.from_task``.
     retention_s : float
         How long a finished run is kept.
     blob_limit_bytes : int
@@ -54,6 +56,7 @@ class Settings:
     workers: int = 0
     queues: str = "*"
     max_memory_per_child_bytes: int = 2**30
+    app: str = ""
     retention_s: float = 604800.0
     blob_limit_bytes: int = 2**30
     insecure: bool = False

@@ -99,6 +99,10 @@ class UnknownRunError(UnknownError):
     """The server knows no run of that id."""
 
 
+class UnknownTaskError(UnknownError):
+    """A worker does not have the Celery task of a step; the message names both, and what to start."""
+
+
 # --- how a run ended -----------------------------------------------------------------------
 
 

@@ -59,7 +59,7 @@ def notebook(shell: Shell, source: str) -> Any:
     """What a kernel leaves in `answer`."""
     done = shell(source=f"{BEGINNING}\n{source}\nprint(json.dumps(answer))")
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def witness(shell: Shell) -> Executions:

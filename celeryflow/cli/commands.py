@@ -91,8 +91,9 @@ def _places(command: Command) -> Command:
     "-Q", "--queue", "queues", multiple=True, metavar="QUEUE,…", help="Serve these queues only; by default every queue."
 )
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Processes; by default one a core.")
+@click.option("-A", "--app", metavar="MODULE[:NAME]", help="Your Celery app, whose tasks are for cf.from_task.")
 @_places
-def worker(queues: tuple[str, ...], concurrency: int | None, **place: Any) -> None:
+def worker(queues: tuple[str, ...], concurrency: int | None, app: str | None, **place: Any) -> None:
     """Work in the foreground until told to stop.
 
     For this directory, whose runtime is started where none is; or for the server that --url names, with --key-file and
@@ -106,7 +107,8 @@ def worker(queues: tuple[str, ...], concurrency: int | None, **place: Any) -> No
     _check_queues(names)
     found = _place_of_work(place)
     served = ",".join(name + found.pool for name in names) or found.queues
-    settings = replace(found, workers=concurrency or Settings.read().workers, queues=served)
+    own = Settings.read(workers=concurrency, app=app)
+    settings = replace(found, workers=own.workers, queues=served, app=own.app)
     _say(f"Working on {', '.join(names) or 'every queue'}, until Ctrl-C.")
     os.dup2(2, 1)
     os.execve(sys.executable, [sys.executable, *pools.WORKER], {**os.environ, **pools.own_environment(settings)})

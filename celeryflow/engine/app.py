@@ -28,6 +28,8 @@ from celeryflow.engine.link import Link
 from celeryflow.engine.output import open_file
 from celeryflow.engine.slots import NEVER, Slots
 from celeryflow.engine.supervise import Supervisor
+from celeryflow.engine.tasks import use_app
+from celeryflow.errors import ConfigError
 
 FOREVER_S = 10**8
 POOL_CHECK_S = 0.2
@@ -36,8 +38,8 @@ TASK = "celeryflow.drain"
 FINISH_SIGNAL = signal.SIGUSR2
 """A worker that gets it finishes the steps at hand, takes no others, and goes."""
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C."""
+WRONG_USE, INTERRUPTED = 2, 130
+"""Exit codes."""
 
 
 class Worker:
@@ -191,7 +193,14 @@ def _allow_children() -> None:
 def main() -> int:
     """Start a worker from the environment."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return Worker(Settings.read()).run()
+    try:
+        settings = Settings.read()
+        if settings.app:
+            use_app(settings.app)
+    except ConfigError as error:
+        sys.stderr.write(f"celeryflow: {error}\n")
+        return WRONG_USE
+    return Worker(settings).run()
 
 
 if __name__ == "__main__":
