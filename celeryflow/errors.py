@@ -204,6 +204,10 @@ class InsecureWarning(CeleryflowWarning):
     """A server is used without TLS or without a key of its own."""
 
 
+class UnservedQueueWarning(CeleryflowWarning):
+    """Steps are ready in a queue that no worker serves."""
+
+
 class LargeClosureWarning(CeleryflowWarning):
     """A step carries much data with its code."""
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,47 @@ def test_worker_starts_the_runtime_and_is_no_kernel(shell: Shell) -> None:
 
     assert own.wait(20) == 0
     wait_for(lambda: not shell.processes())
+
+
+def test_run_whose_queue_nobody_serves_says_so_until_a_worker_comes(shell: Shell) -> None:
+    assert shell("up", "-c", "0").returncode == 0
+    run, told_s, page, warned = notebook(
+        shell,
+        """
+import warnings
+
+train = work.options(queue="gpu", name="train")
+run = cf.workflow(lambda: [train(0, 60.0), work.options(queue="default", name="rest")()], name="etl").submit()
+began = time.monotonic()
+wait_until(lambda: "no worker serves" in repr(run))
+told_s = time.monotonic() - began
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for _ in range(30):
+        run.wait(timeout_s=0.1)
+answer = [run.id, told_s, run._repr_html_(), [str(w.message) for w in caught if w.category is cf.UnservedQueueWarning]]
+""",
+    )
+    notice = "no worker serves queue 'gpu', in which 'train' waits. Start one: celeryflow worker -Q gpu"
+    assert told_s < 3
+    assert escape(notice) in page
+    assert sorted(warned)[1:] == [f"run {run!r}: {notice}"]
+    assert notice in shell("status", run).stderr
+    assert unserved(shell, run) == {"default": ["rest"], "gpu": ["train"]}
+
+    with worker(shell, "-Q", "gpu") as gpu:
+        wait_for(lambda: unserved(shell, run) == {"default": ["rest"]})
+        wait_for(lambda: witness(shell).read("train"))
+        gpu.send_signal(signal.SIGTERM)
+        assert gpu.wait(20) == 0
+        assert unserved(shell, run) == {"default": ["rest"], "gpu": ["train"]}
+
+    assert shell("cancel", run).returncode == 0
+    assert unserved(shell, run) == {}
+
+
+def unserved(shell: Shell, run: str) -> Any:
+    return shell.json("status", run, "--json")["unserved"]
 
 
 def test_worker_that_is_told_to_end_hands_back_and_one_that_is_interrupted_finishes(shell: Shell) -> None:

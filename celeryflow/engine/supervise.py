@@ -93,7 +93,8 @@ class Supervisor:
 
     def _introduce(self) -> None:
         facts = {"python": PYTHON, "version": __version__, "slots": str(self.slots.count)}
-        self.link.store.introduce_worker(self.worker, {**facts, "queues": self.link.settings.queues})
+        self._queues = "" if self.slots.is_stopping else self.link.settings.queues
+        self.link.store.introduce_worker(self.worker, {**facts, "queues": self._queues})
 
     def _tick(self) -> None:
         busy = self.slots.busy()
@@ -108,6 +109,8 @@ class Supervisor:
         work = {f"{doing.run}|{doing.node}" for doing in busy.values() if doing.run}
         # A worker that stops has no slot to offer beyond those that it still uses.
         slots = len(alive) if self.slots.is_stopping else self.slots.count
+        if self.slots.is_stopping and self._queues:
+            self._introduce()
         beat = self.link.store.renew(self.worker, self.link.settings.queues, slots, alive, work)
         if beat.due:
             self._serve_due()

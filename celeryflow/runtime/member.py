@@ -51,6 +51,10 @@ class Runtime:
                 f"Connect again to start another. {self.log_end('keeper')}"
             )
 
+    def has_pool(self) -> bool:
+        """Whether workers are kept for kernels like this one."""
+        return bool(read_record(self._home / RECORD).get("sizes", {}).get(pools.name()))
+
     def leave(self) -> None:
         """Say that this process needs it no longer; the last one's leaving stops everything.
 
