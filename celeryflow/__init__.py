@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from celeryflow.run.start import attach as attach
     from celeryflow.runtime.session import connect as connect
     from celeryflow.runtime.session import shutdown as shutdown
+    from celeryflow.tasks import from_task as from_task
     from celeryflow.values.gathered import Gathered as Gathered
     from celeryflow.workflow import Step as Step
     from celeryflow.workflow import Workflow as Workflow
-    from celeryflow.workflow import from_task as from_task
     from celeryflow.workflow import map_items as _map_items
     from celeryflow.workflow import step as step
     from celeryflow.workflow import workflow as workflow
@@ -47,7 +47,7 @@ _PUBLIC = {
     "branch": "control:branch",
     "connect": "runtime.session:connect",
     "current": "engine.context:current",
-    "from_task": "workflow:from_task",
+    "from_task": "tasks:from_task",
     "gather": "control:gather",
     "history": "run.history:history",
     "loop": "control:loop",
