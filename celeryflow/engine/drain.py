@@ -55,6 +55,8 @@ class Drainer:
             self.lane.executor.stop_if_asked()
 
     def _work(self, ticket: str) -> None:
+        if self.slots.is_stopping:  # the ticket was on its way
+            return
         more, claim = self.lane.claim(ticket)
         while not self.lane.is_closing:
             if claim is not None:
