@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from celeryflow.run.start import attach as attach
     from celeryflow.runtime.session import connect as connect
     from celeryflow.runtime.session import shutdown as shutdown
+    from celeryflow.tasks import from_task as from_task
     from celeryflow.values.gathered import Gathered as Gathered
     from celeryflow.workflow import Step as Step
     from celeryflow.workflow import Workflow as Workflow
@@ -46,6 +47,7 @@ _PUBLIC = {
     "branch": "control:branch",
     "connect": "runtime.session:connect",
     "current": "engine.context:current",
+    "from_task": "tasks:from_task",
     "gather": "control:gather",
     "history": "run.history:history",
     "loop": "control:loop",

@@ -36,6 +36,11 @@ class Settings:
     queues : str
         What a worker serves: names separated by commas, or ``*`` for all; ``*@pool`` for all of the runs that were
         submitted to that pool.
+    max_memory_per_child_bytes : int
+        Resident memory above which a worker process is replaced by a fresh one, once what it runs is committed, so that
+        what a library leaks comes back; 0 for never.
+    app : str
+        The user's own Celery app, as ``celery -A`` names it: a worker has its tasks for ``cf.from_task``.
     retention_s : float
         How long a finished run is kept.
     blob_limit_bytes : int
@@ -50,6 +55,8 @@ class Settings:
     blobs: str = ""
     workers: int = 0
     queues: str = "*"
+    max_memory_per_child_bytes: int = 2**30
+    app: str = ""
     retention_s: float = 604800.0
     blob_limit_bytes: int = 2**30
     insecure: bool = False

@@ -99,6 +99,10 @@ class UnknownRunError(UnknownError):
     """The server knows no run of that id."""
 
 
+class UnknownTaskError(UnknownError):
+    """A worker does not have the Celery task of a step; the message names both, and what to start."""
+
+
 # --- how a run ended -----------------------------------------------------------------------
 
 
@@ -198,6 +202,10 @@ class StaleModuleWarning(CeleryflowWarning):
 
 class InsecureWarning(CeleryflowWarning):
     """A server is used without TLS or without a key of its own."""
+
+
+class UnservedQueueWarning(CeleryflowWarning):
+    """Steps are ready in a queue that no worker serves."""
 
 
 class LargeClosureWarning(CeleryflowWarning):

@@ -170,7 +170,8 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     queue : str
         Queue whose workers run it.
     priority : int
-        0 to 9, 9 the highest; default 5.
+        0 to 9, 9 the highest; default 5. Strict: whatever is ready at a higher one goes first, of all runs, so that a
+        steady stream of it keeps the rest waiting. Runs of equal priority share fairly.
     max_worker_losses : int
         Worker processes that may die under one item before it fails; default 3.
     concurrency : int, optional

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import time
+from html import escape
 from typing import Any
 
 import pytest
@@ -144,6 +145,23 @@ def test_a_log_tells_a_lost_worker_once() -> None:
         live.update(snapshot)
         live.update(snapshot)
     assert written(to).count("↻ a  worker lost, retrying: signal 9\n") == 1
+
+
+def test_a_queue_that_nobody_serves_is_named_while_that_is_so() -> None:
+    snapshot, to = running(), console(is_terminal=False)
+    snapshot.unserved = {"gpu": ["train", "tune"]}
+    notice = "no worker serves queue 'gpu', in which 'train' waits. Start one: celeryflow worker -Q gpu"
+    with LiveText(to) as live:
+        live.update(snapshot)
+        live.update(snapshot)
+        assert written(to).splitlines().count(notice) == 1
+        assert notice in text(snapshot).splitlines()
+        assert escape(notice) in html(snapshot)
+
+        snapshot.unserved = {}
+        live.update(snapshot)
+    assert written(to).count(notice) == 1
+    assert "no worker serves" not in text(snapshot) + html(snapshot)
 
 
 def test_a_terminal_is_redrawn_at_most_ten_times_a_second_and_ends_with_the_end() -> None:

@@ -32,6 +32,9 @@ DONE, RUN_FAILED, WRONG_USE, NO_SERVER = 0, 1, 2, 3
 
 FOLLOW_S = 0.5
 
+MAX_QUEUES_CHARS = 200
+"""They are part of the names of a worker's drainers."""
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="%(version)s")
@@ -48,7 +51,12 @@ def cli() -> None:
 
 
 @cli.command()
-@click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Worker processes; by default one a core.")
+@click.option(
+    "-c",
+    "--concurrency",
+    type=click.IntRange(min=0),
+    help="Worker processes; 0 for the server alone; by default one a core, or what runs already.",
+)
 def up(concurrency: int | None) -> None:
     """Start server and workers for this directory; they stay until `down`."""
     from celeryflow.runtime import embedded
@@ -79,27 +87,54 @@ def _places(command: Command) -> Command:
 
 
 @cli.command()
-@click.option("-Q", "--queue", "queues", multiple=True, help="Serve only this queue; can be repeated.")
+@click.option(
+    "-Q", "--queue", "queues", multiple=True, metavar="QUEUE,…", help="Serve these queues only; by default every queue."
+)
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Processes; by default one a core.")
+@click.option("-A", "--app", metavar="MODULE[:NAME]", help="Your Celery app, whose tasks are for cf.from_task.")
 @_places
-def worker(queues: tuple[str, ...], concurrency: int | None, **place: Any) -> None:
-    """Work for a server until told to stop.
+def worker(queues: tuple[str, ...], concurrency: int | None, app: str | None, **place: Any) -> None:
+    """Work in the foreground until told to stop.
 
-    Where it is says --url with --key-file and --blobs, or CELERYFLOW_URL and the like.
+    For this directory, whose runtime is started where none is; or for the server that --url names, with --key-file and
+    --blobs, or CELERYFLOW_URL and the like.
+
+    Ctrl-C lets the steps that are running finish, a second one hands them back at once; SIGTERM gives them 1.5 s.
     """
     from celeryflow.runtime import pools
+
+    names = [name for given in queues for name in given.split(",")]
+    _check_queues(names)
+    found = _place_of_work(place)
+    served = ",".join(name + found.pool for name in names) or found.queues
+    own = Settings.read(workers=concurrency, app=app)
+    settings = replace(found, workers=own.workers, queues=served, app=own.app)
+    _say(f"Working on {', '.join(names) or 'every queue'}, until Ctrl-C.")
+    os.dup2(2, 1)
+    os.execve(sys.executable, [sys.executable, *pools.WORKER], {**os.environ, **pools.own_environment(settings)})
+
+
+def _check_queues(names: list[str]) -> None:
+    from celeryflow.graph.checks import check_name
+
+    for name in names:
+        check_name(name, "-Q: the name of a queue")
+    if len(",".join(names)) > MAX_QUEUES_CHARS:
+        raise click.UsageError(
+            f"-Q takes names of {MAX_QUEUES_CHARS} characters in all. Start another worker for more."
+        )
+
+
+def _place_of_work(place: dict[str, Any]) -> Settings:
+    """The named server, once it answers: complaints belong here and not in the worker's log. Else this directory's."""
+    from celeryflow.runtime import embedded
     from celeryflow.runtime import session as sessions
 
-    settings = Settings.read(workers=concurrency, queues=",".join(queues) or None, **place)
-    if not settings.url:
-        raise errors.ServerUnreachableError("a worker needs --url or CELERYFLOW_URL. To work here alone: celeryflow up")
-    session = sessions.connect(**place)  # complains here and not in the worker's log
+    if not Settings.read(**place).url:
+        return embedded.attend(Path.cwd())
+    settings = sessions.connect(**place).link.settings
     sessions.shutdown()
-    path = pools.python_path()
-    found = replace(session.link.settings, workers=settings.workers, queues=settings.queues)
-    changes = found.environment() | ({"PYTHONPATH": path} if path else {})
-    _say(f"Working on {'every queue' if settings.queues == '*' else settings.queues}, until Ctrl-C.")
-    os.execve(sys.executable, [sys.executable, *pools.WORKER], {**os.environ, **changes})
+    return settings
 
 
 @cli.command()

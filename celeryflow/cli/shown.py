@@ -43,6 +43,7 @@ def status_record(run: Run[Any], snapshot: Snapshot) -> dict[str, Any]:
         "workflow": snapshot.graph.name,
         "status": snapshot.status,
         "stalled": run.stalled,
+        "unserved": snapshot.unserved,
         "reason": snapshot.reason or None,
         "progress": snapshot.progress,
         "submitted_at": snapshot.submitted_at,

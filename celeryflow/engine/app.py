@@ -15,20 +15,31 @@ import sys
 from typing import Any
 
 import billiard
+from billiard.pool import EX_RECYCLE
 from celery import Celery, bootsteps
+from celery.platforms import EX_OK
 from celery.signals import worker_process_init, worker_shutting_down
+from celery.worker import state
 
 from celeryflow.config import Settings
 from celeryflow.engine import processes
 from celeryflow.engine.drain import Drainer
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import open_file
-from celeryflow.engine.slots import Slots
+from celeryflow.engine.slots import NEVER, Slots
 from celeryflow.engine.supervise import Supervisor
+from celeryflow.engine.tasks import use_app
+from celeryflow.errors import ConfigError
 
 FOREVER_S = 10**8
 POOL_CHECK_S = 0.2
 TASK = "celeryflow.drain"
+
+FINISH_SIGNAL = signal.SIGUSR2
+"""A worker that gets it finishes the steps at hand, takes no others, and goes."""
+
+WRONG_USE, INTERRUPTED = 2, 130
+"""Exit codes."""
 
 
 class Worker:
@@ -40,6 +51,7 @@ class Worker:
         self.slots = Slots(settings.workers or os.cpu_count() or 1)
         self.outputs = [open_file() for _ in range(self.slots.count)]
         self.app = make_app(settings)
+        self.is_interrupted = False
         self._drainer: Drainer | None = None
         self.app.task(name=TASK, ignore_result=True)(self.drain)
         self.app.steps["worker"].add(_supervision(self))
@@ -57,9 +69,10 @@ class Worker:
             without_gossip=True,
             without_mingle=True,
             task_events=False,
+            max_memory_per_child=self.settings.max_memory_per_child_bytes // 1024 or None,
         )
         worker.start()
-        return int(worker.exitcode or 0)
+        return INTERRUPTED if self.is_interrupted else int(worker.exitcode or 0)
 
     def drain(self, ticket: str) -> None:
         """The task behind a ticket."""
@@ -67,6 +80,8 @@ class Worker:
             raise RuntimeError("a ticket was executed outside of the pool")
         self._set_signals()
         self._drainer.drain(ticket)
+        if self._drainer.lane.is_spent:
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(EX_RECYCLE))  # by which the pool ends it
 
     def send(self, ticket: str) -> None:
         """Call for a drainer."""
@@ -135,14 +150,30 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
             self.supervisor = Supervisor(link, worker.slots, worker.name, worker.outputs, pids, worker.send)
             self.supervisor.start()
             worker_shutting_down.connect(self.begin_stop, weak=False)
+            signal.signal(FINISH_SIGNAL, self.finish)
 
         def register_with_event_loop(self, parent: Any, hub: Any) -> None:
             """Look for dead processes often: Celery misses some ends, and then looks only every 5 s."""
             hub.call_repeatedly(POOL_CHECK_S, parent.pool._pool.maintain_pool)
 
-        def begin_stop(self, **_: Any) -> None:
+        def begin_stop(self, sig: str = "SIGTERM", **_: Any) -> None:
             """At the signal: Celery stops its bootsteps when no task runs any more, which is too late."""
-            self.supervisor.stop()
+            if sig != "SIGINT":
+                self.supervisor.stop()
+                return
+            worker.is_interrupted = True
+            self.finish()
+            signal.signal(signal.SIGINT, self.end)
+
+        def finish(self, *_: Any) -> None:
+            """Let what runs come to its end, however long that takes; nothing more is begun."""
+            self.supervisor.stop(NEVER)
+            state.should_stop = EX_OK  # type: ignore[assignment]
+
+        def end(self, *_: Any) -> None:
+            """At the second interrupt: hand back what runs, at once; the third is the system's own."""
+            self.supervisor.stop(0.0)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
 
         def stop(self, parent: Any) -> None:
             """Nothing yet: leases are kept until the last task has ended, and the thread ends with the process."""
@@ -162,7 +193,14 @@ def _allow_children() -> None:
 def main() -> int:
     """Start a worker from the environment."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    return Worker(Settings.read()).run()
+    try:
+        settings = Settings.read()
+        if settings.app:
+            use_app(settings.app)
+    except ConfigError as error:
+        sys.stderr.write(f"celeryflow: {error}\n")
+        return WRONG_USE
+    return Worker(settings).run()
 
 
 if __name__ == "__main__":

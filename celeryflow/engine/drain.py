@@ -42,7 +42,10 @@ class Drainer:
             try:
                 self._work(ticket)
             finally:
-                self.lane.leave()
+                if self.lane.is_spent:
+                    self.lane.idle()  # until the next process is there to take tickets
+                else:
+                    self.lane.leave()
 
     def interrupt(self) -> None:
         """Stop what the supervisor has asked to stop; called by a signal."""
@@ -52,8 +55,10 @@ class Drainer:
             self.lane.executor.stop_if_asked()
 
     def _work(self, ticket: str) -> None:
+        if self.slots.is_stopping:  # the ticket was on its way
+            return
         more, claim = self.lane.claim(ticket)
-        while not self.slots.is_stopping:
+        while not self.lane.is_closing:
             if claim is not None:
                 more, claim = self._serve(claim)
             elif more or self._linger():

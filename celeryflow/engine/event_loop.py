@@ -109,7 +109,7 @@ class EventLoop:
         return lanes
 
     def _is_open(self) -> bool:
-        is_closed = self._own.slots.is_stopping or self._error is not None or self._line.locked()
+        is_closed = self._own.is_closing or self._error is not None or self._line.locked()
         return not is_closed and time.monotonic() >= self._ask_at
 
     def _ask(self, lane: Lane) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from celeryflow.engine import processes
 from celeryflow.engine.execute import Executor, Stopped
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import Capture
@@ -40,6 +41,17 @@ class Lane:
     is_for_one: bool = False
     door: Callable[[Claim], AbstractAsyncContextManager[None]] = _open
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether Celery replaces this process after the drain: it was larger than it may be."""
+        return 0 < self.link.settings.max_memory_per_child_bytes < processes.peak_bytes()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether to begin nothing more: the worker stops, or this process is too large."""
+        limit_bytes = self.link.settings.max_memory_per_child_bytes
+        return self.slots.is_stopping or (self.is_spent and processes.resident_bytes() > limit_bytes)
+
     def idle(self) -> None:
         """Nothing is claimed, and the lease is kept alive."""
         self.slot.hold(self.name, "", "")
@@ -65,7 +77,7 @@ class Lane:
             raise
         except Exception as error:  # noqa: BLE001 - a damaged manifest, say, is the steps' failure and never a hang
             results = self.executor.fail(claim, error)
-        following = "" if self.is_for_one or self.slots.is_stopping else secrets.token_hex(16)
+        following = "" if self.is_for_one or self.is_closing else secrets.token_hex(16)
         _, more, following_claim = self.link.store.commit(self.name, claim.token, following, self.label, results)
         return more, following_claim
 

@@ -9,6 +9,7 @@ import signal
 import sys
 
 import psutil
+from billiard.compat import mem_rss
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -21,6 +22,16 @@ def become_subreaper() -> None:
 def die_with_parent() -> None:
     """Have this process killed when the thread that forked it ends (Linux)."""
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def peak_bytes() -> int:
+    """Most resident memory that this process has had, by which Celery replaces it; takes 1 us."""
+    return int(mem_rss()) * 1024
+
+
+def resident_bytes() -> int:
+    """Resident memory of this process now."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -21,7 +21,7 @@ from celeryflow.engine.execute import Executor
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import Place, Silent, ship
 from celeryflow.engine.read import Reader
-from celeryflow.engine.slots import Doing, Slot, Slots
+from celeryflow.engine.slots import NEVER, Doing, Slot, Slots
 from celeryflow.graph.model import Failure, OnError
 from celeryflow.store.connect import ConnectionLost
 from celeryflow.store.scripts import STILL_RUNNING, Result
@@ -61,7 +61,7 @@ class Supervisor:
         self._pids, self._send = pids, send
         self._interrupted: dict[str, float] = {}
         self._killed: set[int] = set()
-        self._stopping_since: float | None = None
+        self._stop_by = NEVER
         self._thread = threading.Thread(target=self._loop, name="celeryflow-supervisor", daemon=True)
         self._done = threading.Event()
 
@@ -69,10 +69,10 @@ class Supervisor:
         """Begin, after taking back what dead workers of this machine held."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Planned stop: drainers finish the item at hand, or hand it back uncharged after 1.5 s."""
+    def stop(self, grace_s: float = GRACE_S) -> None:
+        """Planned stop: drainers finish the item at hand, or hand it back uncharged after `grace_s` seconds."""
         self.slots.stop()
-        self._stopping_since = time.monotonic()
+        self._stop_by = min(self._stop_by, time.monotonic() + grace_s)
 
     def _loop(self) -> None:
         is_first = True
@@ -93,7 +93,8 @@ class Supervisor:
 
     def _introduce(self) -> None:
         facts = {"python": PYTHON, "version": __version__, "slots": str(self.slots.count)}
-        self.link.store.introduce_worker(self.worker, {**facts, "queues": self.link.settings.queues})
+        self._queues = "" if self.slots.is_stopping else self.link.settings.queues
+        self.link.store.introduce_worker(self.worker, {**facts, "queues": self._queues})
 
     def _tick(self) -> None:
         busy = self.slots.busy()
@@ -106,7 +107,11 @@ class Supervisor:
         silent = {pid for pid in pids - dead if processes.is_paused(pid)}
         alive = [doing.drainer for doing in busy.values() if doing.pid not in silent]
         work = {f"{doing.run}|{doing.node}" for doing in busy.values() if doing.run}
-        beat = self.link.store.renew(self.worker, self.link.settings.queues, self.slots.count, alive, work)
+        # A worker that stops has no slot to offer beyond those that it still uses.
+        slots = len(alive) if self.slots.is_stopping else self.slots.count
+        if self.slots.is_stopping and self._queues:
+            self._introduce()
+        beat = self.link.store.renew(self.worker, self.link.settings.queues, slots, alive, work)
         if beat.due:
             self._serve_due()
         for (index, lane), doing in busy.items():
@@ -134,7 +139,7 @@ class Supervisor:
             self._time_out(slot, doing)
         elif 0 < doing.memory_limit_bytes < (used := processes.memory_bytes(doing.pid)):
             self._end_large(slot, doing, used)
-        elif self._stopping_since and time.monotonic() - self._stopping_since > GRACE_S:
+        elif time.monotonic() > self._stop_by:
             self.link.store.release(doing.drainer)
             self._stop(slot, doing)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+import warnings
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from celeryflow.config import INLINE_LIMIT_BYTES
-from celeryflow.errors import RunCancelledError, RunError, RunTimeoutError
+from celeryflow.errors import RunCancelledError, RunError, RunTimeoutError, UnservedQueueWarning
 from celeryflow.graph import checks
 from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-WAIT_S = 0.5
+WAIT_S, PATIENCE_S = 0.5, 1.0
 
 
 class Run(Generic[R]):
@@ -41,6 +42,8 @@ class Run(Generic[R]):
         self._events: list[Event] = []
         self._snapshot = Snapshot(source.graph, run_id)
         self._outputs = Outputs(source, self._snapshot.nodes)
+        self._waited_since: float | None = None
+        self._warned: set[str] = set()
 
     # --- state ---------------------------------------------------------------------------
 
@@ -63,7 +66,9 @@ class Run(Generic[R]):
         """All that is known of the run now; frames and pictures are made of it."""
         while self._advance(0.0):
             pass
-        return self._snapshot
+        snapshot = self._snapshot
+        snapshot.unserved = {} if snapshot.status.is_terminal else self._source.unserved(snapshot.nodes)
+        return snapshot
 
     def _advance(self, wait_s: float) -> bool:
         return not self._snapshot.status.is_terminal and self._read(wait_s)
@@ -108,7 +113,21 @@ class Run(Generic[R]):
             if left <= 0:
                 break
             self._advance(min(WAIT_S, left))
+            self._warn_of_unserved()
         return self
+
+    def _warn_of_unserved(self) -> None:
+        """Say once of a queue that nobody serves it; a worker that is just starting gets a second."""
+        self._waited_since = self._waited_since or time.monotonic()
+        if time.monotonic() - self._waited_since < PATIENCE_S or self._snapshot.status.is_terminal:
+            return
+        for queue, steps in self._source.unserved(self._snapshot.nodes).items():
+            if queue not in self._warned:
+                from celeryflow.view.words import unserved_notice
+
+                self._warned.add(queue)
+                notice = f"run {self.id!r}: {unserved_notice(queue, steps)}"
+                warnings.warn(notice, UnservedQueueWarning, stacklevel=4)
 
     def wait_or_cancel(self) -> Run[R]:
         """Wait for the end; an interrupt cancels the run."""

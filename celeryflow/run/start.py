@@ -24,12 +24,12 @@ def submit(traced: Traced, run_id: str) -> Run[Any]:
     sealed, result = seal_run(traced, run_id, link.vault, __version__, link.settings.pool)
     link.store.put_code(sealed.code, link.settings.retention_s)
     link.store.stage(run_id, sealed)
-    graph = traced.graph
-    facts = {"workflow": graph.name, "owner": session.owner}
+    graph, pool = traced.graph, link.settings.pool
+    facts = {"workflow": graph.name, "owner": session.owner, "pool": pool}
     if graph.timeout_s is not None:
         facts["timeout_s"] = str(graph.timeout_s)
     link.store.submit(run_id, sealed, facts, graph.fail_fast)
-    return Run(run_id, StoredSource(session, run_id, traced.graph, result))
+    return Run(run_id, StoredSource(session, run_id, traced.graph, result, pool))
 
 
 def _check_versions(workers: dict[str, dict[str, str]]) -> None:
@@ -60,9 +60,10 @@ def attach(run_id: str) -> Run[Any]:
     """
     checks.check_name(run_id, "a run's id")
     session = sessions.current()
-    record = session.link.store.meta(run_id).get("manifest")
-    if record is None:
+    meta = session.link.store.meta(run_id)
+    if "manifest" not in meta:
         hint = did_you_mean(run_id, session.link.store.run_ids(), "runs")
         raise UnknownRunError(f"no run {run_id!r} on this server.{hint}")
-    manifest = open_manifest(record, run_id, session.link.vault)
-    return Run(run_id, StoredSource(session, run_id, manifest.graph, manifest.result))
+    manifest = open_manifest(meta["manifest"], run_id, session.link.vault)
+    pool = meta.get("pool", b"").decode()
+    return Run(run_id, StoredSource(session, run_id, manifest.graph, manifest.result, pool))

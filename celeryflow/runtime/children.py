@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from contextlib import suppress
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 QUICK_S = 5.0
 """A process that ended sooner than this after its start counts towards giving up."""
+
+FINISH_SIGNAL = signal.SIGUSR2
+"""As of `celeryflow.engine.app`, which takes too long to import."""
 
 QUICK_DEATHS = 4
 """So many quick deaths in a row are the last: with the waits between, 2.1 s and four attempts."""
@@ -105,6 +109,19 @@ class Child:
             "failure": self.failure,
             "failed_at": self.failed_at,
         }
+
+    def ask_to_finish(self) -> None:
+        """Have a worker end once the steps that it runs have; it is not started again, and no longer its pool's."""
+        self.facts = {"pool": ""}
+        if self.process:
+            self.process.send_signal(FINISH_SIGNAL)
+
+    def has_ended(self) -> bool:
+        """Whether it is gone, and what came from it."""
+        if self.process is not None and self.process.poll() is None:
+            return False
+        self.end(0.0)
+        return True
 
     def ask_to_end(self) -> None:
         """Send SIGTERM to it alone; what came from it is its own to end."""

@@ -21,7 +21,9 @@ from celeryflow.runtime.processes import is_alive
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Runtime", "down", "join", "status", "up"]
+    from celeryflow.config import Settings
+
+__all__ = ["Runtime", "attend", "down", "join", "status", "up"]
 
 _STOP_S = 10.0
 
@@ -34,7 +36,8 @@ def join(directory: Path, workers: int | None = None) -> Runtime:
     directory : Path
         Where the notebook is.
     workers : int, optional
-        Worker processes; by default one a core. A pool that already runs keeps its number.
+        Worker processes. A pool that runs already gets as many: a new worker takes over, and the former one goes
+        when the steps that it runs have ended. By default one a core, or what runs already.
 
     Returns
     -------
@@ -46,12 +49,17 @@ def join(directory: Path, workers: int | None = None) -> Runtime:
     RuntimeStartError
         If it cannot start, with the end of the log.
     """
-    return _enter(directory, workers, pinned=False)
+    return _enter(directory, workers)
 
 
 def up(directory: Path, workers: int | None = None) -> None:
-    """Start the runtime of `directory` and let it run until `down` or the next boot."""
+    """Start the runtime of `directory` and let it run until `down` or the next boot; 0 workers are the server alone."""
     _enter(directory, workers, pinned=True)
+
+
+def attend(directory: Path) -> Settings:
+    """Join as a worker, which this process becomes: by executing another program it stays a member."""
+    return _enter(directory, None, is_worker=True).settings
 
 
 def down(directory: Path) -> bool:
@@ -83,17 +91,18 @@ def status(directory: Path) -> dict[str, Any] | None:
     if not owners.is_kept(record):
         return None
     members = [m for path in (home / MEMBERS).glob("*.json") if (m := read_record(path))]
+    kernels = [m for m in members if m["pool"] and not m["pinned"]]
     return {
         "keeper": record["pid"],
         "server": record["children"][0]["pid"],
         "workers": [child["pid"] for child in record["children"][1:]],
-        "members": sorted({m["pid"] for m in members if not m["pinned"] and is_alive(m["pid"], m["mark"])}),
+        "members": sorted({m["pid"] for m in kernels if is_alive(m["pid"], m["mark"])}),
         "pinned": any(m["pinned"] for m in members),
         "url": member.url(record["socket"]),
     }
 
 
-def _enter(directory: Path, workers: int | None, *, pinned: bool) -> Runtime:
+def _enter(directory: Path, workers: int | None, *, pinned: bool = False, is_worker: bool = False) -> Runtime:
     if sys.platform == "win32":
         raise RuntimeStartError("the embedded runtime needs Linux, macOS or WSL2, not native Windows.")
     directory = directory.resolve()
@@ -108,7 +117,8 @@ def _enter(directory: Path, workers: int | None, *, pinned: bool) -> Runtime:
         settings = member.settings(home, socket, record, workers)
         path = home / MEMBERS / f"{os.getpid()}-{secrets.token_hex(4)}.json"
         runtime = Runtime(home, path, settings)
-        request = pools.request(directory, settings.workers, pinned=pinned)
+        how = {"resizes": workers is not None, "pinned": pinned, "is_worker": is_worker}
+        request = pools.request(directory, settings.workers, **how)
         write_record(path, request)
         with _left_on_error(runtime):
             if not record:

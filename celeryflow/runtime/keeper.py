@@ -11,7 +11,9 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 from celeryflow.runtime.children import Child
@@ -57,6 +59,9 @@ class Keeper:
         self.told_to_stop = False
         self.members: dict[str, dict[str, Any]] = {}
         self.pools: dict[str, Child] = {}
+        self.sizes: dict[str, int] = {}
+        self.retired: list[Child] = []
+        self.numbers = count(1)
         self.server = self._server(server)
 
     def _server(self, binary: str) -> Child:
@@ -78,7 +83,7 @@ class Keeper:
         )
 
     def _pool(self, request: dict[str, Any]) -> Child:
-        number = len(self.pools) + 1
+        number = next(self.numbers)
         changes: dict[str, str | None] = request["environment"]
         environment = {k: v for k, v in {**os.environ, **changes}.items() if v is not None}
         return Child(
@@ -86,7 +91,7 @@ class Keeper:
             request["command"],
             self.home / LOGS / f"worker-{number}.log",
             f"{self.launch}.worker-{number}",
-            {"pool": request["pool"], "workers": request["workers"]},
+            {"pool": request["pool"]},
             env=environment,
             cwd=request["directory"],
             umask=self.umask,
@@ -113,32 +118,65 @@ class Keeper:
 
     def look(self) -> None:
         """One look at members and processes."""
-        changes = [self.server.look()]
-        self._see_members()
+        changes = [self.server.look(), self._see_members()]
         changes += [pool.look() for pool in self.pools.values()]
-        if any(changes):
+        self._relieve()
+        gone = [child for child in self.retired if child.has_ended()]
+        self.retired = [child for child in self.retired if child not in gone]
+        if any(changes) or gone:
             self.write_record()
 
-    def _see_members(self) -> None:
+    def _see_members(self) -> bool:
+        """Welcome who is new and forget who is gone; whether a pool has another size now."""
+        sizes = dict(self.sizes)
         paths = {path.name: path for path in (self.home / MEMBERS).glob("*.json")}
         self.members = {name: member for name, member in self.members.items() if name in paths}
-        for name in paths.keys() - self.members.keys():
-            if (member := read_record(paths[name])) and self._is_here(member):
-                self._welcome(member["pool"], member)
-            self.members[name] = member
+        fresh = {name: read_record(paths[name]) for name in paths.keys() - self.members.keys()}
+        for member in sorted(filter(self._is_here, fresh.values()), key=lambda member: member["joined_at"]):
+            self._welcome(member["pool"], member)
+        self.members |= fresh
         for name in [n for n, member in self.members.items() if not self._is_here(member)]:
             del self.members[name]
             paths[name].unlink(missing_ok=True)
+        return sizes != self.sizes
 
     def _welcome(self, pool: str, member: dict[str, Any]) -> None:
-        if pool not in self.pools:
-            self.pools[pool] = self._pool(member)
-        elif self.pools[pool].failure:
+        if not pool:
+            return  # it is a worker itself
+        size = self.sizes.get(pool)
+        if size is None or (member["resizes"] and member["workers"] != size):
+            self._resize(pool, member)
+        elif pool in self.pools and self.pools[pool].failure:
             self.pools[pool].try_again()
 
+    def _resize(self, pool: str, member: dict[str, Any]) -> None:
+        """Another worker takes over; the steps that the former one runs come to their end in it."""
+        if pool in self.pools:
+            self.retired.append(self.pools.pop(pool))
+        self.sizes[pool] = member["workers"]
+        if member["workers"]:
+            self.pools[pool] = self._pool(member)
+
+    def _relieve(self) -> None:
+        """Tell former workers to finish, once the one that takes over is at work."""
+        for former in self.retired:
+            pool = former.facts["pool"]
+            if pool and (pool not in self.pools or self._is_at_work(self.pools[pool])):
+                former.ask_to_finish()
+
+    def _is_at_work(self, worker: Child) -> bool:
+        from celeryflow.runtime import server
+
+        pid = worker.process.pid if worker.process else 0
+        return server.ask(str(self.socket), f"EXISTS celeryflow:worker:{gethostname()}:{pid}") == b":1\r\n"
+
     def _is_here(self, member: dict[str, Any]) -> bool:
-        same_boot = member.get("boot") == self.identity["boot"]
+        same_boot = bool(member) and member.get("boot") == self.identity["boot"]
         return same_boot and (member["pinned"] or is_alive(member["pid"], member["mark"]))
+
+    def _guests(self) -> list[dict[str, Any]]:
+        """The workers that users started themselves; they go when the server does."""
+        return [member for member in self.members.values() if self._is_here(member) and not member["pool"]]
 
     def _is_wanted(self) -> bool:
         return bool(self.members) and not self.told_to_stop and not self.server.failure
@@ -157,19 +195,25 @@ class Keeper:
 
     def write_record(self) -> None:
         """Tell others what runs."""
-        children = [child.entry() for child in (self.server, *self.pools.values())]
-        record = {**self.identity, "launch": self.launch, "socket": str(self.socket), "children": children}
-        write_record(self.home / RECORD, record)
+        children = [child.entry() for child in (self.server, *self.pools.values(), *self.retired)]
+        facts = {"launch": self.launch, "socket": str(self.socket), "sizes": self.sizes}
+        write_record(self.home / RECORD, {**self.identity, **facts, "children": children})
 
     def stop(self) -> None:
         """End the workers while they can still say so to the server, then the server, then the traces."""
         import shutil
 
-        for pool in self.pools.values():
-            pool.ask_to_end()
+        workers = [*self.pools.values(), *self.retired]
+        for worker in workers:
+            worker.ask_to_end()
+        for guest in self._guests():
+            with suppress(ProcessLookupError):
+                os.kill(guest["pid"], signal.SIGTERM)
         deadline = time.monotonic() + WORKER_GRACE_S
-        for pool in self.pools.values():
-            pool.end(max(0.0, deadline - time.monotonic()))
+        for worker in workers:
+            worker.end(max(0.0, deadline - time.monotonic()))
+        while self._guests() and time.monotonic() < deadline:
+            time.sleep(0.02)
         self.server.ask_to_end()
         self.server.end(SERVER_GRACE_S)
         shutil.rmtree(self.socket.parent, ignore_errors=True)

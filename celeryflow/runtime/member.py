@@ -51,6 +51,10 @@ class Runtime:
                 f"Connect again to start another. {self.log_end('keeper')}"
             )
 
+    def has_pool(self) -> bool:
+        """Whether workers are kept for kernels like this one."""
+        return bool(read_record(self._home / RECORD).get("sizes", {}).get(pools.name()))
+
     def leave(self) -> None:
         """Say that this process needs it no longer; the last one's leaving stops everything.
 
@@ -87,15 +91,16 @@ def url(socket: Path | str) -> str:
 
 def settings(home: Path, socket: Path, record: dict[str, Any], workers: int | None) -> Settings:
     """Settings of the runtime whose keeper wrote the record, or that is to be started."""
-    running = [child["workers"] for child in record.get("children", []) if child.get("pool") == pools.name()]
-    wanted = running[0] if running else Settings.read(workers=workers).workers
+    wanted = record.get("sizes", {}).get(pools.name()) if workers is None else workers
+    if wanted is None:
+        wanted = Settings.read().workers or pools.cores()
     if wanted < 0:
-        raise ConfigError(f"workers must be 0 (one a core) or more, not {wanted}.")
+        raise ConfigError(f"CELERYFLOW_WORKERS must be 0 (one a core) or more, not {wanted}.")
     return Settings.read(
         url=url(socket),
         prefix="celeryflow",
         key_file=str(places.key_file(home)),
         blobs=str(home / BLOBS),
-        workers=wanted or pools.cores(),
+        workers=wanted,
         queues=pools.queues(),
     )

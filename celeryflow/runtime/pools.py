@@ -6,11 +6,15 @@ import hashlib
 import os
 import site
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celeryflow.runtime.processes import identity, start_mark
 from celeryflow.version import __version__
+
+if TYPE_CHECKING:
+    from celeryflow.config import Settings
 
 # Without -P a celery.py or random.py beside the notebook would be imported instead of the real one.
 WORKER = ["-P", "-m", "celeryflow.engine.app"]
@@ -41,15 +45,21 @@ def queues() -> str:
     return f"*@{hashlib.sha256(name().encode()).hexdigest()[:8]}"
 
 
-def request(directory: Path, workers: int, *, pinned: bool) -> dict[str, Any]:
-    """Write down who asks, whether the runtime stays without them, and what pool they want."""
+def request(directory: Path, workers: int, *, resizes: bool, pinned: bool, is_worker: bool = False) -> dict[str, Any]:
+    """Write down who asks, whether the runtime stays without them, and what pool they want.
+
+    One that `resizes` wants just so many workers, and the others take the pool as it is; one that is a worker itself
+    wants no pool.
+    """
     return {
         "pid": os.getpid(),
         "mark": start_mark(os.getpid()),
         "boot": identity()["boot"],
         "pinned": pinned,
-        "pool": name(),
+        "joined_at": time.time(),
+        "pool": "" if is_worker else name(),
         "workers": workers,
+        "resizes": resizes,
         "command": [sys.executable, *WORKER],
         "directory": str(directory),
         "environment": environment(workers),
@@ -57,18 +67,26 @@ def request(directory: Path, workers: int, *, pinned: bool) -> dict[str, Any]:
 
 
 def environment(workers: int) -> dict[str, str | None]:
-    """How the pool's variables differ from those of the first kernel; None takes one away.
-
-    Numerical libraries start a thread a core in each process, and would slow each other down.
-    """
-    threads = str(max(1, cores() // workers))
+    """How the pool's variables differ from those of the first kernel; None takes one away."""
     return {
         **{name: os.environ.get(name) for name in _ALLOWED},
-        **{name: os.environ.get(name, threads) for name in _THREADS},
+        **_threads(workers),
         "PYTHONPATH": python_path(),
         "CELERYFLOW_WORKERS": str(workers),
         "CELERYFLOW_QUEUES": queues(),
     }
+
+
+def own_environment(settings: Settings) -> dict[str, str]:
+    """The variables of a worker that the user starts, which this process becomes."""
+    path = python_path()
+    return {**settings.environment(), **_threads(settings.workers or cores()), **({"PYTHONPATH": path} if path else {})}
+
+
+def _threads(workers: int) -> dict[str, str]:
+    """Numerical libraries start a thread a core in each process, and would slow each other down."""
+    share = str(max(1, cores() // max(1, workers)))
+    return {name: os.environ.get(name, share) for name in _THREADS}
 
 
 def python_path() -> str | None:

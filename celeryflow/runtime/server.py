@@ -73,9 +73,14 @@ def remove_socket(path: Path) -> None:
 
 def answers(path: str) -> bool:
     """Whether the server has loaded its data and replies."""
+    return ask(path, "PING").startswith(b"+PONG")
+
+
+def ask(path: str, command: str) -> bytes:
+    """The server's short reply to a command, as it is on the wire; nothing where it does not answer within 2 s."""
     with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(2.0)
         connection.connect(path)
-        connection.sendall(b"PING\r\n")
-        return connection.recv(64).startswith(b"+PONG")
-    return False
+        connection.sendall(f"{command}\r\n".encode())
+        return connection.recv(64)
+    return b""

@@ -64,7 +64,9 @@ def connect(
         ``rediss://…`` of a server. Without it (and without ``CELERYFLOW_URL``) a server and workers are started for the
         current directory, or joined where another notebook has started them.
     workers : int, optional
-        Worker processes of the embedded runtime; by default one a core.
+        Worker processes of the embedded runtime, at least 1; by default one a core, or as many as run already. One that
+        has another number of them is resized: steps that are running come to their end where they are. The server
+        alone, for workers of your own (``celeryflow worker``), starts by ``celeryflow up -c 0``.
     key_file, blobs, prefix, insecure, retention_s, blob_limit_bytes : optional
         See `celeryflow.config.Settings`.
 

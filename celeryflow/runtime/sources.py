@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -16,13 +17,14 @@ from celeryflow.runtime.inline import Inline
 from celeryflow.runtime.remains import Remains
 from celeryflow.runtime.session import Session
 from celeryflow.runtime.snapshot.fold import Snapshot
+from celeryflow.runtime.unserved import unserved
 from celeryflow.store import events
 from celeryflow.store.connect import ConnectionLost
 from celeryflow.store.generations import begin, expanded_items
 from celeryflow.values.manifest import Part
 from celeryflow.values.vault import PART, Pointer, Vault
 
-SERVER_AWAY_S = 10.0
+SERVER_AWAY_S, LOOK_S = 10.0, 0.5
 
 
 class Source(Protocol):
@@ -48,6 +50,9 @@ class Source(Protocol):
     def resume(self, snapshot: Snapshot) -> None:
         """Begin the next generation."""
 
+    def unserved(self, nodes: Mapping[int, Node]) -> dict[str, list[str]]:
+        """Queues in which steps are ready that no worker serves, and those steps."""
+
 
 def with_parts(link: Link, run: str, found: list[Event]) -> list[Event]:
     """Events with the nodes that they say were added, verified."""
@@ -67,11 +72,13 @@ def _nodes(link: Link, run: str, first: int, record: bytes | None) -> tuple[Node
 class StoredSource:
     """A run on a server."""
 
-    def __init__(self, session: Session, run: str, graph: Graph, result: Pointer) -> None:
-        self.session, self.run, self.graph, self.result = session, run, graph, result
+    def __init__(self, session: Session, run: str, graph: Graph, result: Pointer, pool: str = "") -> None:
+        self.session, self.run, self.graph, self.result, self.pool = session, run, graph, result, pool
         self.vault = session.link.vault
         self.reader = Reader(session.link.store, self.vault, run)
         self._lost_at: float | None = None
+        self._unserved: dict[str, list[str]] = {}
+        self._looked_at = float("-inf")
 
     def follow(self, after: int, wait_s: float) -> list[Event]:
         """As of Source."""
@@ -115,6 +122,17 @@ class StoredSource:
         """As of Source."""
         return bool(self.session.link.store.live_workers())
 
+    def unserved(self, nodes: Mapping[int, Node]) -> dict[str, list[str]]:
+        """As of Source; looked up twice a second at most. The embedded pool serves every queue, or is about to."""
+        runtime, is_mine = self.session.runtime, self.pool == self.session.link.settings.pool
+        if runtime is not None and is_mine and runtime.has_pool():
+            return {}
+        if time.monotonic() - self._looked_at > LOOK_S:
+            with suppress(*ConnectionLost):
+                self._unserved = unserved(self.session.link.store, self.run, nodes, self.pool)
+            self._looked_at = time.monotonic()
+        return self._unserved
+
 
 class InlineSource:
     """A run that ended in this process."""
@@ -142,3 +160,7 @@ class InlineSource:
     def has_workers(self) -> bool:
         """As of Source."""
         return True
+
+    def unserved(self, nodes: Mapping[int, Node]) -> dict[str, list[str]]:
+        """As of Source."""
+        return {}

@@ -25,6 +25,10 @@ class Keyspace:
         """Four bytes an item of a map: 1 + the first item of the chunk that holds it, 0 while there is none."""
         return self.run(run, f"at:{node}")
 
+    def lane(self, run: str, queue: str, priority: int) -> str:
+        """List of the nodes of one run that are ready in a queue at a priority."""
+        return self.run(run, f"lane:{queue}:{priority}")
+
     def code(self, digest: str) -> str:
         """A function's bytes, by their SHA-256."""
         return f"{self.prefix}:code:{digest}"

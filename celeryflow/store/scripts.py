@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from redis.exceptions import NoScriptError
 
+from celeryflow.config import LEASE_S
 from celeryflow.store.connect import Client
 from celeryflow.store.keyspace import Keyspace
 from celeryflow.values.manifest import Sealed
@@ -283,12 +284,16 @@ class Store:
         self.client.hset(self.keys.worker(worker), mapping=facts)
         self.client.expire(self.keys.worker(worker), 86400)
 
-    def live_workers(self) -> dict[str, dict[str, str]]:
-        """Facts of the workers that were heard of within their leases."""
+    def live_workers(self, within_s: float = LEASE_S) -> dict[str, dict[str, str]]:
+        """Facts of the workers that were heard of within so many seconds, by default within their leases."""
         seconds, micros = self.client.time()
-        names = self.client.zrangebyscore(self.keys.workers, seconds + micros / 1e6, "+inf")
+        names = self.client.zrangebyscore(self.keys.workers, seconds + micros / 1e6 + LEASE_S - within_s, "+inf")
         found = {name.decode(): self.client.hgetall(self.keys.worker(name.decode())) for name in names}
         return {name: {k.decode(): v.decode() for k, v in facts.items()} for name, facts in found.items()}
+
+    def ready_nodes(self, run: str, queue: str, priority: int, most: int = 3) -> list[int]:
+        """The first nodes of a run that wait in a queue at a priority for somebody to claim them."""
+        return [int(node) for node in self.client.lrange(self.keys.lane(run, queue, priority), 0, most - 1)]
 
     def run_ids(self) -> list[str]:
         """All runs, the latest first."""

@@ -84,6 +84,7 @@ def _aside(snapshot: Snapshot) -> str:
     place, error = words.failure_place(snapshot)
     reason = words.plain(snapshot.reason, 300)
     lines = [
+        *(f'<p class="cf-error">{escape(notice)}</p>' for notice in words.unserved(snapshot)),
         f'<p class="cf-error"><b>{escape(place)}</b>: {escape(error)}</p>' if place else "",
         f"<p>{snapshot.status}: {escape(reason)}</p>" if reason else "",
         _next(words.next_calls(snapshot)),

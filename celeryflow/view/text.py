@@ -112,7 +112,7 @@ def _bar(row: Summary) -> Line:
 
 
 def _foot(snapshot: Snapshot) -> list[Line]:
-    foot: list[Line] = []
+    foot: list[Line] = [[(notice, "yellow")] for notice in words.unserved(snapshot)]
     place, error = words.failure_place(snapshot)
     if place:
         foot.append([(f"{words.GLYPHS[State.FAILURE]} {place}: ", "red"), (error, "red")])
@@ -140,6 +140,7 @@ class LiveText:
         self._latest: tuple[Snapshot, float | None] | None = None
         self._next_at = float("-inf")
         self._told: set[tuple[int, str]] = set()
+        self._noticed: set[str] = set()
         self._losses: dict[int, int] = {}
 
     def __enter__(self) -> LiveText:
@@ -185,6 +186,10 @@ class LiveText:
             if record.losses > self._losses.get(record.node.index, 0):
                 self._losses[record.node.index] = record.losses
                 self._print(Text(_told_loss(record)))
+        for notice in words.unserved(snapshot):
+            if notice not in self._noticed:
+                self._noticed.add(notice)
+                self._print(Text(notice))
         ended = [row for row in rows(snapshot, now)[0] if row.status.is_terminal]
         for row in ended:
             if (snapshot.generation, row.name) not in self._told:

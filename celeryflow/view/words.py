@@ -138,6 +138,16 @@ def failure_place(snapshot: Snapshot) -> tuple[str, str]:
     return plain(snapshot.nodes[node].name, 60) + item, plain(failure.error or failure.kind, 300)
 
 
+def unserved(snapshot: Snapshot) -> list[str]:
+    """A sentence for each queue that nobody serves."""
+    return [plain(unserved_notice(queue, steps), 500) for queue, steps in snapshot.unserved.items()]
+
+
+def unserved_notice(queue: str, steps: list[str]) -> str:
+    """What to say of a queue that nobody serves."""
+    return f"no worker serves queue {queue!r}, in which {steps[0]!r} waits. Start one: celeryflow worker -Q {queue}"
+
+
 def next_calls(snapshot: Snapshot) -> list[str]:
     """What to type next: calls on ``run``, or on the workflow by its name."""
     failure, node = snapshot.first_failure()

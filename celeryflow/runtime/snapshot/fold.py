@@ -52,6 +52,9 @@ class Snapshot:
         Every ended attempt.
     marks : MarkLog
         Items that ended without an attempt.
+    unserved : dict of str to list of str
+        Queues that no worker served when the snapshot was taken, and the first steps that were ready in them. The one
+        thing that no event tells.
 
     Examples
     --------
@@ -72,6 +75,7 @@ class Snapshot:
         self.started_at: float | None = None
         self.finished_at: float | None = None
         self.reason = ""
+        self.unserved: dict[str, list[str]] = {}
         self.floors: dict[int, float] = {}
         self.attempts, self.marks = AttemptLog(), MarkLog()
         self.steps: list[StepRecord] = []

@@ -1,0 +1,39 @@
+"""Steps that wait for a worker which is not there: none serves their queue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from celeryflow.graph.model import Node
+from celeryflow.store.scripts import Store
+
+HEARD_WITHIN_S = 2.0
+"""A worker speaks ten times a second; one that was silent for so long is not counted on."""
+
+
+def unserved(store: Store, run: str, nodes: Mapping[int, Node], pool: str) -> dict[str, list[str]]:
+    """Queues that no live worker serves, with the first steps of the run that are ready in them.
+
+    Parameters
+    ----------
+    nodes : mapping of int to Node
+        What is known of the run's nodes: it may have grown since.
+    pool : str
+        What the run's queue names end with.
+    """
+    groups = [facts.get("queues", "") for facts in store.live_workers(HEARD_WITHIN_S).values()]
+    lanes = sorted({(node.spec.queue, node.spec.priority) for node in nodes.values()})
+    open_ = [lane for lane in lanes if not any(_serves(group, lane[0] + pool) for group in groups)]
+    found: dict[str, list[str]] = {}
+    for queue, priority in open_:
+        for node in store.ready_nodes(run, queue + pool, priority):
+            if node in nodes:
+                found.setdefault(queue, []).append(nodes[node].name)
+    return found
+
+
+def _serves(group: str, queue: str) -> bool:
+    """Whether workers of a group serve a queue, as ``serves`` in Lua has it."""
+    if not group.startswith("*"):
+        return queue in group.split(",")
+    return group == "*" or queue.endswith(group[1:]) or "@" not in queue
