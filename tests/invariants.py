@@ -18,7 +18,7 @@ class Found:
 
     def __init__(self, store: Store, run: Run) -> None:
         self.run = run
-        self.lanes = sorted({(manifest._queue(node.spec), node.spec.priority) for node in run.graph.nodes})
+        self.lanes = sorted({(manifest.queue_of(node.spec), node.spec.priority) for node in run.graph.nodes})
         self.maps = [node.index for node in run.graph.nodes if node.is_map]
         meta, counts, tries, state, missing, self.waiting, *lists = self._read(store)
         self.meta: dict[bytes, bytes] = meta

@@ -108,7 +108,8 @@ class Supervisor:
         alive = [doing.drainer for doing in busy.values() if doing.pid not in silent]
         work = {f"{doing.run}|{doing.node}" for doing in busy.values() if doing.run}
         # A worker that stops has no slot to offer beyond those that it still uses.
-        slots = len(alive) if self.slots.is_stopping else self.slots.count
+        mine = f"{self.link.settings.queues}|"
+        slots = sum(name.startswith(mine) for name in alive) if self.slots.is_stopping else self.slots.count
         if self.slots.is_stopping and self._queues:
             self._introduce()
         beat = self.link.store.renew(self.worker, self.link.settings.queues, slots, alive, work)

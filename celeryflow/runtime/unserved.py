@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from celeryflow.graph.model import Node
 from celeryflow.store.scripts import Store
+from celeryflow.values.manifest import queue_of
 
 HEARD_WITHIN_S = 2.0
 """A worker speaks ten times a second; one that was silent for so long is not counted on."""
@@ -22,11 +23,11 @@ def unserved(store: Store, run: str, nodes: Mapping[int, Node], pool: str) -> di
         What the run's queue names end with.
     """
     groups = [facts.get("queues", "") for facts in store.live_workers(HEARD_WITHIN_S).values()]
-    lanes = sorted({(node.spec.queue, node.spec.priority) for node in nodes.values()})
+    lanes = sorted({(node.spec.queue, queue_of(node.spec), node.spec.priority) for node in nodes.values()})
     open_ = [lane for lane in lanes if not any(_serves(group, lane[0] + pool) for group in groups)]
     found: dict[str, list[str]] = {}
-    for queue, priority in open_:
-        for node in store.ready_nodes(run, queue + pool, priority):
+    for queue, place, priority in open_:
+        for node in store.ready_nodes(run, place + pool, priority):
             if node in nodes:
                 found.setdefault(queue, []).append(nodes[node].name)
     return found

@@ -283,7 +283,7 @@ def _missing(node: Node) -> int:
     return sum(needed.edge is not Edge.ITEMS for needed in node.inputs) or int(not node.inputs)
 
 
-def _queue(spec: StepSpec) -> str:
+def queue_of(spec: StepSpec) -> str:
     """Where the store keeps what is ready of a step: apart where so many may run at a time, or so many in a process."""
     cap = "" if spec.max_running is None else f"%{spec.name}%{spec.max_running}"
     return spec.queue + cap + ("" if spec.concurrency is None else f"~{spec.concurrency}")
@@ -313,7 +313,7 @@ class Plans:
         steps = [i.node for i in node.inputs if i.edge is Edge.WHOLE and not self.nodes[i.node].is_map]
         plan: list[Any] = [
             "m" if node.is_map else "s",
-            _queue(node.spec) + self.pool,
+            queue_of(node.spec) + self.pool,
             node.spec.priority,
             node.spec.max_worker_losses,
             digest[:8],
