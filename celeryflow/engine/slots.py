@@ -118,8 +118,10 @@ class Slot:
     @property
     def is_stopped(self) -> bool:
         """Whether the attempt that the process holds is to stop."""
-        asked, held = (_TOKEN.unpack_from(self._memory, self._at + at)[0] for at in (_STOP_AT, _TOKEN_AT))
-        return bool(held.rstrip(b"\0")) and asked == held
+        if not self._memory[self._at + _STOP_AT]:
+            return False
+        asked, held = (_TOKEN.unpack_from(self._memory, self._at + at) for at in (_STOP_AT, _TOKEN_AT))
+        return asked == held
 
     def clear(self) -> None:
         """The process is idle, or gone."""
