@@ -206,6 +206,16 @@ def test_each_iteration_is_a_step_and_runs_once(executions: Executions) -> None:
     assert run.value("loop[7]/count") == 8
 
 
+def test_a_loop_lasts_from_its_first_look_to_its_last(run: Any) -> None:
+    found = run(lambda: cf.loop(double, 1, until=lambda v: v > 8, max_iterations=9))
+    loop, first, last = (found.snapshot().record(name) for name in ("loop", "loop[0]/double", "loop[3]/double"))
+
+    assert (
+        (loop.started_at or 0.0) <= (first.started_at or 0.0) < (last.finished_at or 0.0) <= (loop.finished_at or 0.0)
+    )
+    assert "4 inside" in found.draw().text
+
+
 def test_a_failed_iteration_ends_the_loop(run: Any) -> None:
     @cf.step
     def step(x: int) -> int:

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-from celeryflow.graph.model import Graph
+from celeryflow.graph.model import Edge, Graph, Role
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.snapshot.record import StepRecord
@@ -81,6 +81,8 @@ class Drawing:
         In the order of their first steps.
     arrows : tuple of (int, int)
         From and to, by the places of the boxes.
+    loose : frozenset of int
+        Arrows, by their places, along which a box waits for an end, however that comes, or for a decision.
     phases : tuple of str
         The phases to frame, in order.
     span : int
@@ -94,6 +96,7 @@ class Drawing:
     name: str
     boxes: tuple[Box, ...]
     arrows: tuple[tuple[int, int], ...]
+    loose: frozenset[int]
     phases: tuple[str, ...]
     span: int
     fits: bool
@@ -114,7 +117,8 @@ def drawing(
         members: dict[Hashable, list[StepRecord]] = {}
         for record in seen.top:
             members.setdefault(group(record), []).append(record)
-        arrows = _arrows(graph, list(members.values()))
+        is_firm = _arrows(graph, list(members.values()))
+        arrows = tuple(is_firm)
         span = _span(len(members), arrows)
         fits = len(members) <= max_boxes and span <= MAX_SPAN
         if fits:
@@ -124,7 +128,8 @@ def drawing(
     boxes = tuple(
         _box(f"n{place}", records, at, bool(phases), is_phase) for place, records in enumerate(members.values())
     )
-    return Drawing(graph.name, boxes, arrows, phases, span, fits, _merged(len(seen.top), len(boxes)))
+    loose = frozenset(place for place, arrow in enumerate(arrows) if not is_firm[arrow])
+    return Drawing(graph.name, boxes, arrows, loose, phases, span, fits, _merged(len(seen.top), len(boxes)))
 
 
 def _merged(steps: int, boxes: int) -> str:
@@ -144,11 +149,16 @@ def _by_phase(record: StepRecord) -> Hashable:
     return record.node.phase or _by_use(record)
 
 
-def _arrows(graph: Graph, groups: list[list[StepRecord]]) -> tuple[tuple[int, int], ...]:
-    """Arrows between boxes, each once, none from a box to itself."""
-    place = {record.node.name: at for at, records in enumerate(groups) for record in records}
-    pairs = dict.fromkeys((place[tail], place[head]) for tail, head in graph.edges)
-    return tuple(pair for pair in pairs if pair[0] != pair[1])
+def _arrows(graph: Graph, groups: list[list[StepRecord]]) -> dict[tuple[int, int], bool]:
+    """Arrows between boxes, each once, none from a box to itself; and whether a value that is needed goes that way."""
+    place = {record.node.index: at for at, records in enumerate(groups) for record in records}
+    found: dict[tuple[int, int], bool] = {}
+    for node in graph.nodes:
+        for given in node.inputs:
+            arrow = place[given.node], place[node.index]
+            if given.edge is not Edge.LENGTH and arrow[0] != arrow[1]:
+                found[arrow] = found.get(arrow, False) or given.edge not in (Edge.ENDED, Edge.CHOICE)
+    return found
 
 
 def _span(boxes: int, arrows: tuple[tuple[int, int], ...]) -> int:
@@ -177,7 +187,7 @@ def _box(name: str, records: list[StepRecord], now: float, has_phases: bool, is_
         title=f"{label}: {status}" + (f", {note}" if note not in ("", str(status)) else ""),
         status=status,
         phase=first.node.phase if has_phases else None,
-        width=_width(shown, summary, is_many=not is_one or first.node.is_map),
+        width=_width(shown, summary, not is_one or first.node.is_map, is_one and first.node.role is Role.EXPAND),
         done_share=summary.done_share,
         failed_share=summary.failed_share,
         is_many=not is_one or first.node.is_map,
@@ -189,10 +199,11 @@ def _note_of_group(summary: Summary) -> str:
     return words.count(summary) + failed
 
 
-def _width(label: str, summary: Summary, is_many: bool) -> float:
+def _width(label: str, summary: Summary, is_many: bool, is_expanded: bool) -> float:
     """Room for the label and for the longest note that a run can write."""
     most = words.number(summary.items)
     note = f"{most} / {most} · {most} ✕" if is_many else "retry 2 of 3"
+    note += " · 1,000 inside" if is_expanded else ""
     text = max(text_width(label, LABEL_SIZE, is_bold=True), text_width(note, NOTE_SIZE))
     return round(LABEL_X + text + 12.0, 1)
 
@@ -209,4 +220,4 @@ def _character_width(character: str) -> float:
         return 1.1
     if character in "iljtfrI.,:;'|!()[]/ ·-":
         return 0.4
-    return 0.85 if character in "mwMW@%✕_" + words.TIMES else 0.68 if character.isupper() else 0.6
+    return 0.85 if character in "mwMW@%✕_◇⊞" + words.TIMES else 0.68 if character.isupper() else 0.6

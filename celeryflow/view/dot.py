@@ -73,7 +73,8 @@ def _clustered(drawn: Drawing, node: Callable[[Box], str], phase: Callable[[str]
 
 
 def _edges(drawn: Drawing) -> list[str]:
-    return [f"  n{tail} -> n{head} [id=e{at}]" for at, (tail, head) in enumerate(drawn.arrows)]
+    dashed = dict.fromkeys(drawn.loose, ", style=dashed")
+    return [f"  n{tail} -> n{head} [id=e{at}{dashed.get(at, '')}]" for at, (tail, head) in enumerate(drawn.arrows)]
 
 
 def _node(box: Box) -> str:

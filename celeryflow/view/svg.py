@@ -162,8 +162,8 @@ def _phase(name: str, corners: tuple[float, float, float, float]) -> str:
 def _arrow(drawn: Drawing, at: int, points: tuple[tuple[float, float], ...]) -> str:
     tail, head = (drawn.boxes[end] for end in drawn.arrows[at])
     start, *rest = (f"{x:.1f} {y:.1f}" for x, y in points)
-    flow = " flow" if _flows(tail.status, head.status) else ""
-    return f'<path class="edge{flow}" id="e{at}" d="M{start} C{", ".join(rest)}"/>'
+    kind = " loose" * (at in drawn.loose) + " flow" * _flows(tail.status, head.status)
+    return f'<path class="edge{kind}" id="e{at}" d="M{start} C{", ".join(rest)}"/>'
 
 
 def _flows(tail: State, head: State) -> bool:

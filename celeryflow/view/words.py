@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from celeryflow.graph.model import Role
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.snapshot.record import StepRecord
@@ -21,6 +22,9 @@ GLYPHS: dict[State, str] = {
     State.CANCELLED: "⊘",
 }
 """A sign for each state, so that colour is not all that tells them apart."""
+
+SIGNS: dict[Role, str] = {Role.DECIDE: "◇ ", Role.EXPAND: "⊞ "}
+"""What stands before the name of a step that decides, and of one that adds steps while the run goes on."""
 
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -93,7 +97,12 @@ def troubles(row: Summary) -> str:
 
 
 def note(record: StepRecord, now: float) -> str:
-    """The second line of a step in the picture: how far, how long, or what is wrong."""
+    """The second line of a step in the picture: how far, how long, or what is wrong; and how many steps it added."""
+    inside = f"{number(record.inside)} inside" if record.inside else ""
+    return " · ".join(part for part in (_note(record, now), inside) if part)
+
+
+def _note(record: StepRecord, now: float) -> str:
     if record.is_lost and not record.running:
         return "worker lost"
     if record.status in (State.PENDING, State.READY):
@@ -109,8 +118,8 @@ def note(record: StepRecord, now: float) -> str:
 
 
 def label(record: StepRecord) -> str:
-    """Name of a step in the picture; for a map, times its length."""
-    name = step_name(record)
+    """Name of a step in the picture, after the sign of what it is; for a map, times its length."""
+    name = SIGNS.get(record.node.role, "") + step_name(record)
     if not record.node.is_map:
         return name
     return f"{name} {TIMES} {'?' if record.length is None else number(record.length)}"

@@ -90,9 +90,16 @@ class Snapshot:
             record.queued_from = at
             self.nodes[record.node.index] = record.node
             self._records[record.node.index] = record
+            self._count_in(record.node)
         for record in added:
             self._wire(record)
         self.steps += added
+
+    def _count_in(self, node: Node) -> None:
+        """Tell those that added a node, one around the other, that they have one more inside."""
+        while node.parent >= 0:
+            self._records[node.parent].inside += 1
+            node = self.nodes[node.parent]
 
     def _wire(self, record: StepRecord) -> None:
         """Connect a record to its inputs, and to the map whose length is its own."""

@@ -42,6 +42,8 @@ class StepRecord:
         Failures that fail neither the map nor the run.
     open : OpenItems
         Items that a worker holds, or that wait for another attempt.
+    inside : int
+        How many steps it, and those that it added, have added.
     losses : int
         Times that a worker died while it held items of this node.
     attempt : int
@@ -70,7 +72,7 @@ class StepRecord:
         self.node, self._log, self._marks = node, log, marks
         self.inputs: tuple[tuple[StepRecord, Edge], ...] = ()
         self.length: int | None = node.length if node.is_map else 1
-        self.done = self.output_bytes = self.attempt = self.losses = self._closed = 0
+        self.done = self.output_bytes = self.attempt = self.losses = self.inside = self._closed = 0
         self.since = self.since_generation = self.ended_in = 0
         self.work_s, self.worker = 0.0, ""
         self.queued_from: float | None = None
@@ -191,8 +193,9 @@ class StepRecord:
 
     @property
     def started_at(self) -> float | None:
-        """Start of its first attempt; its claim, until that attempt's end tells the start."""
-        return self._claimed_at if self._first_entry == NO_ENTRY else self._log.started_at[self._first_entry]
+        """Start of its first attempt; its claim, until that attempt's end tells the start, and where it added steps."""
+        is_claim = self._first_entry == NO_ENTRY or self.inside
+        return self._claimed_at if is_claim else self._log.started_at[self._first_entry]
 
     @property
     def finished_at(self) -> float | None:
