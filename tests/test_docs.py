@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import documents
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+LANGUAGE = DOCS / "language.md"
 
 
 def python_blocks(document: str) -> list[str]:
@@ -50,12 +53,45 @@ def test_the_notebook_runs_and_says_what_it_said(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/architecture.md", "docs/performance.md", "CHANGELOG.md"])
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures that the examples draw now, each of them run and checked."""
+    folder = tmp_path_factory.mktemp("pictures")
+    done = documents.run(LANGUAGE, folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_examples_of_the_language_give_what_their_comments_say(drawn: Path) -> None:
+    checked = documents.script(LANGUAGE, drawn).count("\nassert ")
+    assert checked > 40
+
+
+def test_the_pictures_of_the_language_show_their_examples(drawn: Path) -> None:
+    """Those in the repository have the boxes, in the states, that drawing them now gives."""
+    shown = documents.pictures(LANGUAGE)
+    assert len(shown) > 10
+    for picture in shown:
+        assert documents.boxes(picture) == documents.boxes(drawn / picture.name), picture.name
+    assert set(LANGUAGE.parent.glob("images/language-*.svg")) == set(shown)
+
+
+def test_an_example_that_gives_something_else_is_found(tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.md"
+    wrong.write_text("```python\nimport celeryflow as cf\n\n1 + 1    # 3\n```\n")
+    done = documents.run(wrong, tmp_path)
+    assert done.returncode != 0
+    assert "2 is not 3" in done.stderr
+
+
+@pytest.mark.parametrize("document", ["README.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in DOCS.glob("*.md"))])
 def test_links_lead_somewhere(document: str) -> None:
-    """Files that a document names are there."""
-    path = ROOT / document
-    targets = re.findall(r"\]\(([^)#:]+)\)", path.read_text())
+    """Files and headings that a document names are there."""
+    path, text = ROOT / document, (ROOT / document).read_text()
+    targets = re.findall(r"\]\(([^)#:]+)\)", text)
     assert [t for t in targets if not (path.parent / t).exists()] == []
+    headings = {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.M)}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
 
 
 def test_the_commands_of_the_readme_exist() -> None:
