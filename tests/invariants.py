@@ -100,7 +100,7 @@ class Found:
 
     def _delayed(self) -> list[Unit]:
         parts = [entry.decode().split("|") for entry in self.waiting]
-        units = [(int(node), int(item)) for run, node, item in parts if run == self.run.name]
+        units = [(int(node), int(item)) for run, node, _, item, _ in parts if run == self.run.name]
         return [unit for unit in units if self._is_open(unit[0])]
 
     def _committed(self, node: Node) -> list[Unit]:

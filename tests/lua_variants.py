@@ -30,7 +30,7 @@ VARIANTS: dict[str, list[Change]] = {
         ("if rest then redis.call('RPUSH'", "if false then redis.call('RPUSH'"),
     ],
     "a retry is forgotten": [
-        ("redis.call('ZADD', P .. 'delayed', NOW + r.delay_s, run .. '|' .. r.node .. '|' .. r.start)", "")
+        ("redis.call('ZADD', P .. 'delayed', NOW + r.delay_s, entry_of(run, r.node, 'retry', r.start))", "")
     ],
     "a lost worker is not counted": [("node .. ':' .. start .. ':l', 1)", "node .. ':' .. start .. ':l', 0)")],
     "a zipped item is ready after its first source": [("ready[i] = seen == sources", "ready[i] = seen == 1")],

@@ -49,7 +49,7 @@ def test_a_map_is_skipped_wherever_the_reading_of_its_length_is(store: Store, re
     # When 1 fails, and the reading goes on.
     end_first(store, "failure", "failing|w|3")
     if reading == "delayed":
-        store.client.zadd(f"{store.keys.prefix}:delayed", {"run|4|-1": 1})
+        store.client.zadd(f"{store.keys.prefix}:delayed", {"run|4|retry|-1|1": 1})
     elif reading != "unclaimed":
         commit_reading(store, reading)
     # Then 4 stays skipped.

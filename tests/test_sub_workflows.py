@@ -281,3 +281,15 @@ def test_many_items_run_once_each(executions: Executions) -> None:
 
     assert run.result() == sum(x if x % 2 else -x for x in range(500))
     assert len(executions.notes()) == len(set(executions.notes())) == 500
+
+
+def test_a_failed_step_that_is_called_for_its_effect_fails_the_run(run: Any) -> None:
+    @cf.workflow
+    def late(n: int) -> Any:
+        fail_on(n, n)
+        return give(n) if n else 0
+
+    found = run(lambda: late(give(1)))
+
+    assert found.status == "failure"
+    assert failure_of(found).step == "late/fail_on"

@@ -157,9 +157,9 @@ def keygen(file: Path) -> None:
 
 
 @contextmanager
-def _deployment(place: dict[str, Any]) -> Iterator[Session]:
-    """The server that was named, or that of this directory if it runs. Nothing is started or joined."""
-    where = place if Settings.read(**place).url else _here()
+def _deployment(place: dict[str, Any], is_started: bool = False) -> Iterator[Session]:
+    """The server that was named, or that of this directory if it runs; where `is_started`, it is started."""
+    where = place if is_started or Settings.read(**place).url else _here()
     from celeryflow.runtime import session as sessions
     from celeryflow.store.connect import ConnectionLost
 
@@ -300,6 +300,22 @@ def logs(run: str, as_json: bool, step: str | None, **place: Any) -> None:
             _write(*(json.dumps(shown.log_record(line, snapshot)) for line in lines))
         else:
             _say(*(shown.log_line(line, snapshot) for line in lines))
+
+
+@cli.command()
+@click.argument("run")
+@_places
+def resume(run: str, **place: Any) -> int:
+    """Run what did not succeed of RUN once more, and wait for its end. Exit code 1 if it fails again.
+
+    Starts the runtime of this directory where none runs.
+    """
+    with _deployment(place, is_started=True):
+        from celeryflow.run.start import attach
+
+        found = attach(run).resume().wait()
+        _say(repr(found))
+        return _code_of_run(found.snapshot())
 
 
 @cli.command()

@@ -199,7 +199,8 @@ class Supervisor:
 
     def _serve_due(self) -> None:
         """Gathers whose deadline has come go on at once, though every process is busy: no code of the user's runs."""
-        store, name = self.link.store, f"{DUE}|{self.worker}|{os.getpid()}-due"
+        _, at, pool = self.link.settings.queues.rpartition("@")
+        store, name = self.link.store, f"{DUE}{at}{pool if at else ''}|{self.worker}|{os.getpid()}-due"
         executor = Executor(self.link, Slots(1).slot(0), Silent(), self.worker)
         try:
             _, claim = store.claim(name, secrets.token_hex(16), self.worker)

@@ -396,6 +396,8 @@ def _with_fates(nodes: Sequence[Node], calls: Sequence[Call], returned: set[int]
         fatal[node.index] = mine is None or any(mine) or node.index in returned
         needed = holes(calls[node.index].args) if node.role is Role.PICK else set()
         for i in node.inputs:
+            if node.role is Role.PICK and i.edge is Edge.ENDED and i.node not in needed:
+                continue  # it only waits for that one
             is_needed = i.edge is not Edge.ENDED or i.node in needed
             users.setdefault(i.node, []).append(is_needed and fatal[node.index])
     return tuple(n if fatal[n.index] else structs.replace(n, is_fatal=False) for n in nodes)

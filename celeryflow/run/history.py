@@ -39,7 +39,7 @@ def _history_row(run_id: str, meta: dict[str, bytes], has_workers: bool) -> dict
         "run": run_id,
         "workflow": meta["workflow"].decode(),
         "status": status,
-        "stalled": not is_over and not has_workers,
+        "stalled": not is_over and (not has_workers or "parked" in meta),
         "submitted_at": begun,
         "duration_s": ended - begun,
         "steps": int(meta["nodes"]),

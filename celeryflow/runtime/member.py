@@ -51,6 +51,10 @@ class Runtime:
                 f"Connect again to start another. {self.log_end('keeper')}"
             )
 
+    def launch(self) -> str:
+        """Which start of the runtime this is."""
+        return str(read_record(self._home / RECORD).get("launch", ""))
+
     def has_pool(self) -> bool:
         """Whether workers are kept for kernels like this one."""
         return bool(read_record(self._home / RECORD).get("sizes", {}).get(pools.name()))

@@ -15,7 +15,9 @@ from celeryflow.config import Settings
 from celeryflow.engine.link import Link
 from celeryflow.errors import ConfigError, InsecureWarning
 from celeryflow.runtime import embedded
+from celeryflow.runtime.processes import is_alive, start_mark
 from celeryflow.store import connect as server
+from celeryflow.store.scripts import Store
 
 
 @dataclass
@@ -29,7 +31,7 @@ class Session:
     @property
     def owner(self) -> str:
         """A run's owner: this process."""
-        return f"{socket.gethostname()}:{self.pid}"
+        return f"{socket.gethostname()}:{self.pid}:{start_mark(self.pid)}"
 
     def check(self) -> None:
         """See that workers can still come.
@@ -112,7 +114,18 @@ def shutdown() -> None:
 def _embedded(settings: Settings, workers: int | None) -> Session:
     runtime = embedded.join(Path.cwd(), workers)
     kept: dict[str, Any] = {"retention_s": settings.retention_s, "blob_limit_bytes": settings.blob_limit_bytes}
-    return Session(Link.open(Settings(**{**vars(runtime.settings), **kept})), runtime, os.getpid())
+    link = Link.open(Settings(**{**vars(runtime.settings), **kept}))
+    _park_abandoned(link.store, runtime.launch())
+    return Session(link, runtime, os.getpid())
+
+
+def _park_abandoned(store: Store, launch: str) -> None:
+    """In a runtime that has just been started, runs of dead notebooks wait until somebody resumes them."""
+    for run, owner in store.unfinished_runs() if store.is_first_of(launch) else ():
+        host, _, process = owner.partition(":")
+        pid, _, mark = process.partition(":")
+        if host == socket.gethostname() and pid.isdigit() and not is_alive(int(pid), mark):
+            store.park(run)
 
 
 def _remote(settings: Settings) -> Session:

@@ -120,7 +120,8 @@ class StoredSource:
 
     def has_workers(self) -> bool:
         """As of Source."""
-        return bool(self.session.link.store.live_workers())
+        store = self.session.link.store
+        return b"parked" not in store.client.hkeys(store.keys.run(self.run, "meta")) and bool(store.live_workers())
 
     def unserved(self, nodes: Mapping[int, Node]) -> dict[str, list[str]]:
         """As of Source; looked up twice a second at most. The embedded pool serves every queue, or is about to."""

@@ -239,6 +239,19 @@ class Store:
         """End a run; its status from before, empty if there is none."""
         return str(self.call("cancel", run, reason), "utf-8")
 
+    def is_first_of(self, launch: str) -> bool:
+        """Whether nobody of this launch of an embedded runtime has asked before."""
+        return bool(self.client.set(f"{self.keys.prefix}:launch", launch, get=True) != launch.encode())
+
+    def unfinished_runs(self) -> list[tuple[str, str]]:
+        """Runs that are not over, and who started or resumed them: ``host:pid:mark``."""
+        found = ((run, self.meta(run)) for run in self.run_ids())
+        return [(run, m.get("owner", b"").decode()) for run, m in found if m.get("status") in (b"pending", b"running")]
+
+    def park(self, run: str) -> None:
+        """Let a run wait until somebody resumes it."""
+        self.client.hset(self.keys.run(run, "meta"), "parked", 1)
+
     # --- reading -----------------------------------------------------------------------
 
     def meta(self, run: str) -> dict[str, bytes]:

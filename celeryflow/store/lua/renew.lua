@@ -55,8 +55,9 @@ for _, timer in ipairs(redis.call('ZRANGEBYSCORE', P .. 'timers', '-inf', NOW, '
   if run and get_state(run, gather) == '.' then
     set_state(run, gather, 'r')
     redis.call('HSET', rk(run, 'map'), gather .. ':due', 1)
-    redis.call('LPUSH', lane_key(run, DUE, 9), gather)
-    redis.call('ZADD', P .. 'queue:' .. DUE, 'NX', score(9), run .. '|9')
+    local queue = DUE .. pool_of(plan_of(run, gather)[QUEUE])
+    redis.call('LPUSH', lane_key(run, queue, 9), gather)
+    redis.call('ZADD', P .. 'queue:' .. queue, 'NX', score(9), run .. '|9')
     table.insert(todo, { run, gather, 'l', 0 })
   end
 end
@@ -73,4 +74,4 @@ for i = 1, math.min(ready, free) do
   tickets[i] = string.format('%s-%.6f-%d', worker, NOW, i)
   redis.call('ZADD', gk(group, 'tickets'), NOW + TICKET_S, tickets[i])
 end
-return { expired, over, tickets, redis.call('ZRANGE', P .. 'queue:' .. DUE, 0, 0) }
+return { expired, over, tickets, redis.call('ZRANGE', P .. 'queue:' .. DUE .. pool_of(group), 0, 0) }

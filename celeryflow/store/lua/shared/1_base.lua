@@ -25,7 +25,7 @@ local KIND, QUEUE, PRIORITY, LOSSES, COST, STEPS, SOURCES, FLOWS, PLANNED = 1, 2
 local FATAL, EXTRA = 10, 11
 
 local WHOLE, ITEMS, LENGTH, ENDED, CHOICE = 0, 1, 2, 3, 4
-local DUE = '!'  -- the queue of gathers whose deadline has come, which supervisors serve
+local DUE = '!'  -- with the pool behind it, the queue of gathers whose deadline has come, which supervisors serve
 local TERMINAL = { s = true, f = true, k = true, c = true }
 local RUN_OVER = { success = true, failure = true, cancelled = true }
 

@@ -123,7 +123,8 @@ local function take_steps(run, node, lane, slots, units)
 end
 
 -- A queue's name is `name[%step%max_running][~concurrency][@pool]`. Capped steps lie apart, so that they stand in nobody's
--- way, and async steps for the event loops of drainers, which serve just them. `*` serves every queue, `*@pool` those of its own pool and those of none, `a,b` those with these names.
+-- way, and async steps for the event loops of drainers, which serve just them. `*` serves every queue, `*@pool` those of
+-- its own pool and those of none, `a,b` those with these names.
 local function serves(group, queue)
   local pool = string.match(group, '^%*(.*)$')
   if pool then return pool == '' or string.sub(queue, -#pool) == pool or not string.find(queue, '@', 1, true) end
@@ -131,6 +132,9 @@ local function serves(group, queue)
   local list = ',' .. group .. ','
   return queue == group or string.find(list, ',' .. name .. ',', 1, true) ~= nil
 end
+
+-- The pool at the end of a queue's or group's name, with its `@`; empty if there is none.
+local function pool_of(name) return string.match(name, '@[^,@]*$') or '' end
 
 local function queues_of(group)
   local queues, is_named = {}, string.sub(group, 1, 1) ~= '*'
