@@ -127,11 +127,16 @@ class EventLoop:
         return True
 
     def _start(self, lane: Lane, claim: Claim) -> None:
+        lane.slot.hold(lane.name, claim.token, claim.run)  # now: a stop of the lane's last claim is not this one's
         self._tasks[asyncio.Task(lane.serve(claim), loop=self._loop)] = lane
 
     def _go_on(self, task: asyncio.Task[tuple[bool, Claim | None]]) -> Lane | None:
         """A step has ended: start the next in its lane, or give the lane back. After an error the others may end."""
         lane = self._tasks.pop(task)
+        if task.cancelled():  # it was stopped before it began
+            lane.leave()
+            lane.idle()
+            return lane
         self._error = self._error or task.exception()
         _, claim = (False, None) if task.exception() else task.result()
         if claim is not None:

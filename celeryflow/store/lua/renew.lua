@@ -39,7 +39,7 @@ local over = {}
 for i = 5 + drainers, #ARGV do
   local run, node = string.match(ARGV[i], '^(.*)|(%-?%d+)$')
   node = tonumber(node)
-  local is_ended = is_over(run) or node >= 0 and (TERMINAL[get_state(run, node)] or cancel_orphan(run, node))
+  local is_ended = is_over(run) or node >= 0 and (get_state(run, node) == 'c' or cancel_orphan(run, node))
   if is_ended then over[#over + 1] = ARGV[i] end
 end
 
