@@ -1,7 +1,7 @@
 """Measures celeryflow beside what a user would pick instead, and its own cost as work grows.
 
 Contenders take turns in one run, inputs differ in each repeat, and executions are counted in the workers.
-Parts are the works (map, chain, …), "traces", "starts" and "growth".
+Parts are the works (map, chain, …), "traces", "starts", "growth" and "control" (loops, sub-workflows, recursion).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmarks.works import WORKS
 
 ROOT = Path(__file__).parents[1]
 QUICK_DIVISOR, QUICK_SIZES, QUICK_TASKS = 10, (100, 500), 150
-PARTS = (*(work.name for work in WORKS), "traces", "starts", "growth")
+PARTS = (*(work.name for work in WORKS), "traces", "starts", "growth", "control")
 
 
 def run(options: argparse.Namespace) -> Found:
@@ -37,6 +37,8 @@ def run(options: argparse.Namespace) -> Found:
         found["starts"] = starts.measure(options.repeats, _say)
     if "growth" in options.only:
         found["growth"] = growth.measure(options.repeats, QUICK_SIZES if options.quick else growth.SIZES, _say)
+    if "control" in options.only:
+        found["control"] = growth.measure_control(options.repeats, found["divisor"], _say)
     return {**found, "load": [load, os.getloadavg()[0]]}
 
 

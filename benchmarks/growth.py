@@ -25,6 +25,13 @@ SHAPES: dict[str, Submit] = {
     "fan-out": lambda start, size: celeryflow.fanned.submit(start, size - 1),
 }
 
+CONTROL: dict[str, tuple[Submit, tuple[int, ...], int]] = {
+    "loop": (lambda start, size: celeryflow.looped.submit(start, size), (100, 1_000), 1),
+    "sub-workflows": (lambda start, size: celeryflow.nested.submit(start, size), (200, 2_000), 2),
+    "recursion": (lambda start, size: celeryflow.descended.submit(size), (10, 50), 2),
+}
+"""What a run adds to itself: how it is started, sizes, and steps that an iteration, item or level runs."""
+
 
 def measure(repeats: int, sizes: tuple[int, ...], say: Callable[[str], None] = print) -> list[Row]:
     """A row a shape and size: medians, but the longest of all waits."""
@@ -38,13 +45,29 @@ def _rows(size: int, repeats: int, say: Callable[[str], None]) -> Iterator[Row]:
         for submit in SHAPES.values():
             submit(1, SIZES[0]).result()
         for shape, submit in SHAPES.items():
-            yield _row(shape, size, [_measured(submit, 1_000 * (i + 2), size) for i in range(repeats)])
+            yield _row(shape, size, [_measured(submit, 1_000 * (i + 2), size, size) for i in range(repeats)])
             say(f"{shape} of {size:,} nodes measured")
     finally:
         cf.shutdown()
 
 
-def _measured(submit: Submit, start: int, size: int) -> dict[str, Any]:
+def measure_control(repeats: int, divisor: int, say: Callable[[str], None] = print) -> list[Row]:
+    """A row a construct and size, in one runtime."""
+    rows = []
+    cf.connect(workers=WORKERS)
+    try:
+        for shape, (submit, sizes, steps_each) in CONTROL.items():
+            submit(1, 2).result()
+            for size in (size // divisor for size in sizes):
+                found = [_measured(submit, 1_000 * (i + 2), size, steps_each * size) for i in range(repeats)]
+                rows.append(_row(shape, size, found))
+            say(f"{shape} measured")
+    finally:
+        cf.shutdown()
+    return rows
+
+
+def _measured(submit: Submit, start: int, size: int, executions: int) -> dict[str, Any]:
     gc.collect()
     before = steps.counted()
     with watch.watched() as found:
@@ -53,8 +76,8 @@ def _measured(submit: Submit, start: int, size: int) -> dict[str, Any]:
         submitted = time.perf_counter()
         run.result()
         ended = time.perf_counter()
-    if (ran := steps.counted() - before) != size:
-        raise WrongResultError(f"{size} steps ran {ran} times.")
+    if (ran := steps.counted() - before) != executions:
+        raise WrongResultError(f"{executions} steps ran {ran} times.")
     memory = watch.memory_bytes(run.id)
     return {**found, "seconds": ended - began, "submit_s": submitted - began, "memory_bytes": memory}
 

@@ -41,6 +41,8 @@ def _time(work: Work, name: str, who: Contender, start: int, size: int) -> float
     if work.is_cold:
         who.rest()
     gc.collect()
+    if work.is_warm:
+        who.one(start)
     before = steps.counted()
     began = time.perf_counter()
     found = work.do(who, given, size)

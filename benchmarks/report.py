@@ -25,7 +25,7 @@ class Sheet(NamedTuple):
 
 def sheets(found: Found) -> list[Sheet]:
     """A table for each part that was measured."""
-    made = [_goals(found), _works(found), _traces(found), _starts(found), _growth(found)]
+    made = [_goals(found), _works(found), _traces(found), _starts(found), _growth(found), _control(found)]
     return [sheet for sheet in made if sheet.rows]
 
 
@@ -89,6 +89,18 @@ def _growth(found: Found) -> Sheet:
         for row in found.get("growth", [])
     ]  # fmt: skip
     return Sheet("Cost as work grows", columns, rows)
+
+
+def _control(found: Found) -> Sheet:
+    columns = ("construct", "iterations, items or levels", "seconds", "ms each", "server us each", "server MB")
+    rows = [
+        (
+            row["shape"], f"{row['size']:,}", _s(row["seconds"]), f"{1e3 * row['seconds'] / row['size']:.2f}",
+            f"{row['server_us_a_node']:.0f}", f"{row['memory_bytes'] / 1e6:.2f}",
+        )
+        for row in found.get("control", [])
+    ]  # fmt: skip
+    return Sheet("Control flow that adds steps while it runs", columns, rows)
 
 
 def _s(value: float) -> str:

@@ -24,6 +24,18 @@ def same(x: int, cost_s: float = 0.0) -> int:
     return x
 
 
+def one_more(x: int) -> int:
+    """An iteration of a loop."""
+    count()
+    return x + 1
+
+
+def one_less(x: int) -> int:
+    """A step of a recursion."""
+    count()
+    return x - 1
+
+
 def join(a: int, b: int, c: int, cost_s: float = 0.0) -> int:
     """Three inputs made into one, after `cost_s` seconds of CPU time."""
     count()

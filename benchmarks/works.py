@@ -36,8 +36,8 @@ class Work:
         How often steps that count have to run for a size.
     share : int
         Repeats for each that was asked for: many where one takes milliseconds.
-    is_cold : bool
-        Contenders rest before each repeat.
+    is_warm, is_cold : bool
+        Contenders have just done one no-op before each repeat, or have rested.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Work:
     executions: Callable[[int], int] = lambda size: size
     sizes: Mapping[str, int] = field(default_factory=dict)
     share: int = 1
+    is_warm: bool = False
     is_cold: bool = False
     is_divisible: bool = True
     contenders: tuple[str, ...] = NAMES
@@ -137,6 +138,7 @@ WORKS = (
     ),
     Work(
         name="one", title="one no-op, submit to result, warm", size=1, given=_value, answer=_same, share=10,
+        is_warm=True,
         do=lambda contender, given, size: contender.one(given),
     ),
     Work(

@@ -13,6 +13,7 @@ from benchmarks.contenders import WORKERS, Contender, Tasks, threes
 from celeryflow.runtime.session import current
 
 same, join, total = cf.step(steps.same), cf.step(steps.join), cf.step(steps.total)
+one_more, one_less = cf.step(steps.one_more), cf.step(steps.one_less)
 add_one, task, deepest = cf.step(steps.add_one), cf.step(steps.task), cf.step(steps.deepest)
 
 
@@ -58,6 +59,30 @@ def fanned(value: int, count: int) -> Any:
     for _ in range(count):
         last = same(first)
     return last
+
+
+@cf.workflow
+def looped(value: int, count: int) -> Any:
+    """A loop of `count` iterations, a step each."""
+    end = value + count
+    return cf.loop(one_more, value, until=lambda state: state >= end, max_iterations=count)
+
+
+@cf.workflow
+def twice(value: int) -> Any:
+    return same(same(value))
+
+
+@cf.workflow
+def nested(value: int, count: int) -> Any:
+    """A sub-workflow of two steps mapped over `count` items."""
+    return total(twice.map(range(value, value + count)))
+
+
+@cf.workflow
+def descended(depth: int) -> Any:
+    """A recursion, a step on the way down and one on the way up."""
+    return same(descended(one_less(depth))) if depth else 0
 
 
 @cf.workflow

@@ -109,6 +109,7 @@ class Store:
         self.client = client
         self.keys = Keyspace(prefix)
         self._digests: dict[str, str] = {}
+        self._workers: list[str] = []
 
     def call(self, verb: str, *arguments: Any) -> Any:
         """Run a verb."""
@@ -299,10 +300,21 @@ class Store:
 
     def live_workers(self, within_s: float = LEASE_S) -> dict[str, dict[str, str]]:
         """Facts of the workers that were heard of within so many seconds, by default within their leases."""
-        seconds, micros = self.client.time()
-        names = self.client.zrangebyscore(self.keys.workers, seconds + micros / 1e6 + LEASE_S - within_s, "+inf")
-        found = {name.decode(): self.client.hgetall(self.keys.worker(name.decode())) for name in names}
-        return {name: {k.decode(): v.decode() for k, v in facts.items()} for name, facts in found.items()}
+        (seconds, micros), leases, *found = self._read_workers(self._workers)
+        since = seconds + micros / 1e6 + LEASE_S - within_s
+        names = [raw.decode() for raw, until in leases if until >= since]
+        if not set(names) <= set(self._workers):
+            _, _, *found = self._read_workers(names)
+            self._workers = names
+        facts = dict(zip(self._workers, found, strict=True))
+        return {name: {k.decode(): v.decode() for k, v in facts[name].items()} for name in names}
+
+    def _read_workers(self, names: Sequence[str]) -> list[Any]:
+        """The time, all leases, and the facts of these workers: for those known from before, one reply is enough."""
+        pipe = self.client.pipeline(transaction=False).time().zrange(self.keys.workers, 0, -1, withscores=True)
+        for name in names:
+            pipe.hgetall(self.keys.worker(name))
+        return pipe.execute()  # type: ignore[no-any-return]
 
     def ready_nodes(self, run: str, queue: str, priority: int, most: int = 3) -> list[int]:
         """The first nodes of a run that wait in a queue at a priority for somebody to claim them."""

@@ -24,6 +24,8 @@ LIMIT_BYTES = 50_000_000
 Stamp = tuple[int, int]
 
 _registered: dict[str, Stamp] = {}
+_seen: dict[str, int] = {}
+_local: set[str] = set()
 
 
 def pack_function(
@@ -86,7 +88,11 @@ def register_local_modules() -> None:
 
 def local_modules() -> dict[str, Stamp]:
     """The imported modules of the user's own files, and how those files are now."""
-    found = {name: stamp_of(name) for name, module in list(sys.modules.items()) if is_local(name, module)}
+    for name, module in list(sys.modules.items()):
+        if _seen.get(name) != id(module):  # most were looked at before: to look at all takes milliseconds
+            _seen[name] = id(module)
+            (_local.add if is_local(name, module) else _local.discard)(name)
+    found = {name: stamp_of(name) for name in _local & set(sys.modules)}
     return {name: stamp for name, stamp in found.items() if stamp is not None}
 
 
