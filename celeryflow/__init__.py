@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from celeryflow.run.start import attach as attach
     from celeryflow.runtime.session import connect as connect
     from celeryflow.runtime.session import shutdown as shutdown
+    from celeryflow.step import Step as Step
+    from celeryflow.step import step as step
     from celeryflow.tasks import from_task as from_task
     from celeryflow.values.gathered import Gathered as Gathered
-    from celeryflow.workflow import Step as Step
     from celeryflow.workflow import Workflow as Workflow
     from celeryflow.workflow import map_items as _map_items
-    from celeryflow.workflow import step as step
     from celeryflow.workflow import workflow as workflow
 
     map = _map_items  # noqa: A001
@@ -40,7 +40,7 @@ _PUBLIC = {
     "Gathered": "values.gathered:Gathered",
     "Graph": "graph.model:Graph",
     "Run": "run.run:Run",
-    "Step": "workflow:Step",
+    "Step": "step:Step",
     "Workflow": "workflow:Workflow",
     "LoopResult": "graph.control:LoopResult",
     "attach": "run.start:attach",
@@ -54,7 +54,7 @@ _PUBLIC = {
     "map": "workflow:map_items",
     "phase": "graph.trace:phase",
     "shutdown": "runtime.session:shutdown",
-    "step": "workflow:step",
+    "step": "step:step",
     "unmapped": "graph.refs:unmapped",
     "workflow": "workflow:workflow",
 }

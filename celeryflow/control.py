@@ -10,8 +10,9 @@ from celeryflow.graph import checks, trace
 from celeryflow.graph.control import Again, Decide, Loop, LoopResult
 from celeryflow.graph.model import StepSpec
 from celeryflow.graph.refs import Ref
+from celeryflow.step import Step, step
 from celeryflow.values.gathered import Gathered
-from celeryflow.workflow import Step, Workflow, step
+from celeryflow.workflow import Workflow
 
 T = TypeVar("T")
 Predicate = Callable[[Any], Any]

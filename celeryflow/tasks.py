@@ -6,7 +6,7 @@ from typing import Any
 
 from celeryflow.engine.tasks import TaskCall
 from celeryflow.errors import InvalidNameError
-from celeryflow.workflow import Step, step
+from celeryflow.step import Step, step
 
 
 def from_task(task: str, /, **options: Any) -> Step[..., Any]:
