@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from celeryflow import errors
-from celeryflow.cli.commands import DONE, NO_SERVER, RUN_FAILED, WRONG_USE, cli
+from celeryflow.cli import act, look, serve  # noqa: F401 - they register their commands
+from celeryflow.cli.base import DONE, NO_SERVER, RUN_FAILED, WRONG_USE, cli
 
 
 def run(arguments: Sequence[str] | None) -> int:

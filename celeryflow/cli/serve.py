@@ -1,0 +1,108 @@
+"""Commands that start and stop what runs steps."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from celeryflow.cli.base import cli, say, server_options
+from celeryflow.config import Settings
+
+MAX_QUEUES_CHARS = 200
+"""They are part of the names of a worker's drainers."""
+
+
+@cli.command()
+@click.option(
+    "-c",
+    "--concurrency",
+    type=click.IntRange(min=0),
+    help="Worker processes; 0 for the server alone; by default one a core, or what runs already.",
+)
+def up(concurrency: int | None) -> None:
+    """Start server and workers for this directory; they stay until `down`."""
+    from celeryflow.runtime import embedded
+
+    embedded.up(Path.cwd(), concurrency)
+    say(f"Up for {Path.cwd()}, until: celeryflow down")
+
+
+@cli.command()
+def down() -> None:
+    """Stop server and workers of this directory, whoever uses them."""
+    from celeryflow.runtime import embedded
+
+    say("Stopped." if embedded.down(Path.cwd()) else "Nothing runs for this directory.")
+
+
+@cli.command()
+@click.option(
+    "-Q", "--queue", "queues", multiple=True, metavar="QUEUE,…", help="Serve these queues only; by default every queue."
+)
+@click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Processes; by default one a core.")
+@click.option("-A", "--app", metavar="MODULE[:NAME]", help="Your Celery app, whose tasks are for cf.from_task.")
+@server_options
+def worker(queues: tuple[str, ...], concurrency: int | None, app: str | None, **place: Any) -> None:
+    """Work in the foreground until told to stop.
+
+    For this directory, whose runtime is started where none is; or for the server that --url names, with --key-file and
+    --blobs, or CELERYFLOW_URL and the like.
+
+    Ctrl-C lets the steps that are running finish, a second one hands them back at once; SIGTERM gives them 1.5 s.
+    """
+    from celeryflow.runtime import pools
+
+    names = [name for given in queues for name in given.split(",")]
+    _check_queues(names)
+    found = _place_of_work(place)
+    served = ",".join(name + found.pool for name in names) or found.queues
+    own = Settings.read(workers=concurrency, app=app)
+    settings = replace(found, workers=own.workers, queues=served, app=own.app)
+    say(f"Working on {', '.join(names) or 'every queue'}, until Ctrl-C.")
+    os.dup2(2, 1)
+    os.execve(sys.executable, [sys.executable, *pools.WORKER], {**os.environ, **pools.own_environment(settings)})
+
+
+def _check_queues(names: list[str]) -> None:
+    from celeryflow.graph.checks import check_name
+
+    for name in names:
+        check_name(name, "-Q: the name of a queue")
+    if len(",".join(names)) > MAX_QUEUES_CHARS:
+        raise click.UsageError(
+            f"-Q takes names of {MAX_QUEUES_CHARS} characters in all. Start another worker for more."
+        )
+
+
+def _place_of_work(place: dict[str, Any]) -> Settings:
+    """The named server, once it answers: complaints belong here and not in the worker's log. Else this directory's."""
+    from celeryflow.runtime import embedded
+    from celeryflow.runtime import session as sessions
+
+    if not Settings.read(**place).url:
+        return embedded.attend(Path.cwd())
+    settings = sessions.connect(**place).link.settings
+    sessions.shutdown()
+    return settings
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def keygen(file: Path) -> None:
+    """Write a new key to FILE, which must not exist yet."""
+    try:
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        raise click.UsageError(f"{file} is there already; nothing was written.") from None
+    except OSError as error:
+        raise click.UsageError(f"{file} cannot be written: {error.strerror}.") from None
+    with os.fdopen(descriptor, "w") as key:
+        os.fchmod(descriptor, 0o600)
+        key.write(secrets.token_hex(32) + "\n")
+    say(f"Wrote {file}. Whoever has it can run code on your workers: give it to clients and workers alone.")
