@@ -26,7 +26,7 @@ from celeryflow.graph.control import Again
 from celeryflow.graph.model import Edge, Graph, Input, Node, NodeKind, OnError, Role, StepSpec
 from celeryflow.graph.refs import Each, Hole, Ref, Unmapped, fill, holes
 
-SLOW_TRACE_S = 1.0
+SLOW_TRACE_S, SLOW_NODE_S = 1.0, 0.0005
 
 _current: ContextVar[Tracer | None] = ContextVar("celeryflow_tracer", default=None)
 
@@ -328,7 +328,7 @@ def trace(workflow: str, body: Callable[[], Any], fail_fast: bool = False, timeo
     if not tracer.nodes:
         raise EmptyWorkflowError(f"workflow {workflow!r} calls no step. Call at least one @cf.step in its body.")
     seconds = time.monotonic() - started
-    if seconds > SLOW_TRACE_S:
+    if seconds > max(SLOW_TRACE_S, SLOW_NODE_S * len(tracer.nodes)):
         warnings.warn(
             f"tracing workflow {workflow!r} took {seconds:.1f} s: work is running in its body, outside of any step. "
             "Move it into a step.",
