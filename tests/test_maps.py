@@ -118,6 +118,16 @@ def test_unmapped_values_go_whole_to_every_call(whole: Any) -> None:
     assert [repr(got) for _, got in found] == [repr(whole)] * 2
 
 
+@pytest.mark.parametrize("seen", [[], bytearray()], ids=["list", "bytearray"])
+def test_an_unmapped_value_that_a_call_changes_is_fresh_for_the_next(seen: Any) -> None:
+    @cf.step
+    def seen_before(x: int, seen: Any) -> int:
+        seen.append(x)
+        return len(seen) - 1
+
+    assert run(lambda: seen_before.map(range(100), cf.unmapped(seen))) == [0] * 100
+
+
 def test_unmapped_ref_and_unmapped_map_go_whole_to_every_call() -> None:
     assert run(lambda: pair.map([1, 2], cf.unmapped(give([5, 6])))) == [[1, [5, 6]], [2, [5, 6]]]
     assert run(lambda: pair.map([1, 2], cf.unmapped(double.map([5, 6])))) == [[1, [10, 12]], [2, [10, 12]]]
@@ -168,6 +178,18 @@ def test_unequal_lengths_found_at_run_time_fail_the_step_and_name_both() -> None
 
     with pytest.raises(cf.StepFailedError, match=r"2 items in a and 3 in b") as caught:
         failed.result()
+    assert isinstance(caught.value.__cause__, cf.LengthMismatchError)
+
+
+def test_keys_come_from_the_dict_among_what_is_mapped() -> None:
+    assert run(lambda: add.map(double.map([1, 2]), {"a": 10, "b": 20})) == {"a": 12, "b": 24}
+
+
+def test_maps_over_maps_of_other_lengths_are_an_error_at_run_time() -> None:
+    lists = cf.workflow(lambda: add.map(double.map(give([1, 2])), double.map(give([1, 2, 3])))).run()
+
+    with pytest.raises(cf.StepFailedError) as caught:
+        lists.result()
     assert isinstance(caught.value.__cause__, cf.LengthMismatchError)
     assert caught.value.step == "add"
 

@@ -94,10 +94,7 @@ def _dump(items: list[Any], what: str) -> list[Buffer]:
     buffers: list[Buffer] = []
 
     def keep_inside(buffer: pickle.PickleBuffer) -> bool:
-        try:
-            raw = buffer.raw()
-        except BufferError:  # not contiguous
-            return True
+        raw = buffer.raw()
         if raw.nbytes < LARGE_BUFFER_BYTES:
             return True
         buffers.append(raw)
