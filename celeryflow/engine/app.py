@@ -12,6 +12,7 @@ import secrets
 import signal
 import socket
 import sys
+import tempfile
 from typing import Any
 
 import billiard
@@ -60,6 +61,8 @@ class Worker:
     def run(self) -> int:
         """Work until told to stop; the exit code."""
         processes.become_subreaper()
+        # The pool makes a folder for one file without a name; what is killed would leave it behind.
+        multiprocessing.current_process()._config["tempdir"] = tempfile.gettempdir()  # type: ignore[attr-defined]
         worker = self.app.Worker(
             concurrency=self.slots.count,
             pool="prefork",
@@ -182,10 +185,14 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
 
 
 def _allow_children() -> None:
-    """Pool processes are daemonic, which forbids multiprocessing and joblib to start processes in a step."""
+    """Pool processes are daemonic, which forbids multiprocessing and joblib to start processes in a step.
+
+    What a step's processes share lies in a folder of its own, as usual.
+    """
     current: tuple[Any, ...] = (billiard.current_process(), multiprocessing.current_process())
     for process in current:
         process._config["daemon"] = False
+        process._config.pop("tempdir", None)
         # Billiard's own kind of key refuses to be handed to processes that are started afresh.
         process._config["authkey"] = multiprocessing.process.AuthenticationString(process._config["authkey"])  # type: ignore[attr-defined]
 
