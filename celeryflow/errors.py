@@ -133,6 +133,10 @@ class RunTimeoutError(RunError, TimeoutError):
     """The result did not arrive in time."""
 
 
+class ResumeConflictError(RunError):
+    """A run that is going on was to be resumed, or somebody else has resumed it at this moment."""
+
+
 class RunLostError(RunError):
     """The server no longer knows the run."""
 

@@ -161,8 +161,8 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     queue : str
         Queue whose workers run it.
     priority : int
-        0 to 9, 9 the highest; default 5. Strict: whatever is ready at a higher one goes first, of all runs, so that a
-        steady stream of it keeps the rest waiting. Runs of equal priority share fairly.
+        0 to 9, 9 the highest; by default the run's, which is 5. Strict: whatever is ready at a higher one goes first,
+        of all runs, so that a steady stream of it keeps the rest waiting. Runs of equal priority share fairly.
     max_worker_losses : int
         Worker processes that may die under one item before it fails; default 3.
     concurrency : int, optional
@@ -226,8 +226,12 @@ def _with_options(callee: trace.Callee, options: dict[str, Any]) -> trace.Callee
             f"concurrency of step {label!r} is for async def steps, and {label!r} is a plain function: each of its "
             "calls has a process to itself. Make it async def, or leave the option out."
         )
-    spec = msgspec.structs.replace(callee.spec, **options)
-    return replace(callee, spec=spec, retry_on=_exception_types(retry_on, label))
+    return replace(
+        callee,
+        spec=msgspec.structs.replace(callee.spec, **options),
+        retry_on=_exception_types(retry_on, label),
+        has_priority=callee.has_priority or "priority" in options,
+    )
 
 
 def _exception_types(retry_on: Any, label: str) -> tuple[type[BaseException], ...]:

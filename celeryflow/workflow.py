@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from celeryflow.errors import ArgumentError, NotInWorkflowError, WorkflowError
 from celeryflow.graph import checks, trace
 from celeryflow.graph.model import Graph, Role, StepSpec
+from celeryflow.run.options import RunOptions
 from celeryflow.run.run import Run
 from celeryflow.run.start import run_inline, submit
 from celeryflow.step import map_here, on_error_of, step
@@ -30,11 +31,9 @@ RESERVED = ("check", "inline", "reuse")
 class Workflow(Generic[P, R]):
     """A function whose body wires steps together. Called outside of a workflow, it runs here as plain Python."""
 
-    def __init__(
-        self, function: Callable[P, R], name: str, fail_fast: bool = False, timeout_s: float | None = None
-    ) -> None:
+    def __init__(self, function: Callable[P, R], name: str, options: RunOptions, is_for_a_run: bool = False) -> None:
         self.function, self.name = function, name
-        self.fail_fast, self.timeout_s = fail_fast, timeout_s
+        self._options, self._is_for_a_run = options, is_for_a_run
         functools.update_wrapper(self, function)
 
     def __repr__(self) -> str:
@@ -49,6 +48,7 @@ class Workflow(Generic[P, R]):
         tracer = trace.current()
         if tracer is None:
             return self.function(*args, **kwargs)
+        self._check_is_part()
         self._check(args, kwargs)
         with tracer.attempt([args, kwargs]) as needs_values:
             found = self.function(*args, **kwargs)
@@ -62,8 +62,48 @@ class Workflow(Generic[P, R]):
         how, tracer = on_error_of(self.name, on_error), trace.current()
         if tracer is None:
             return map_here(self.function, self.name, args, kwargs)  # type: ignore[no-any-return]
+        self._check_is_part()
         names = list(inspect.signature(self.function).parameters)
         return tracer.map(self._callee(), args, kwargs, how, None, names, role=Role.EXPAND)  # type: ignore[return-value]
+
+    def options(self, **options: Any) -> Workflow[P, R]:
+        """The workflow with other options for its runs.
+
+        Parameters
+        ----------
+        name : str
+            What the workflow is called in them.
+        deadline_s, timeout_s : float
+            Seconds that a run may take, from its submit (workers or none), and from its first step. Past either it is a
+            `failure`, what runs is stopped, and ``result()`` raises `RunTimeoutError`. A resume counts anew.
+        fail_fast : bool
+            End it as soon as a step fails.
+        priority : int
+            0 to 9, 9 the highest: of its steps that have none of their own; default 5.
+        tenant : str
+            For whom it is, of ``[A-Za-z0-9_.-]``: a label in ``cf.history()``.
+
+        Raises
+        ------
+        InvalidOptionError, InvalidNameError
+            At once, if there is no such option, or it is out of range.
+
+        Examples
+        --------
+        >>> from celeryflow.step import step
+        >>> nightly = workflow(lambda: step(print)("done"), name="report").options(deadline_s=3600, tenant="sales")
+        """
+        name = options.pop("name", None)
+        if name is not None:
+            checks.check_name(name, f"name of workflow {self.name!r}")
+        return Workflow(self.function, name or self.name, self._options.changed(options, self.name), is_for_a_run=True)
+
+    def _check_is_part(self) -> None:
+        if self._is_for_a_run:
+            raise WorkflowError(
+                f"workflow {self.name!r} has options of a run, and is called in another one's body. Call the workflow "
+                "without .options(…) there, and give the options to the workflow that you run."
+            )
 
     def _callee(self) -> trace.Callee:
         return trace.Callee(function=self.function, spec=StepSpec(name=checks.slug(self.name), label=self.name))
@@ -89,7 +129,7 @@ class Workflow(Generic[P, R]):
         if inline:
             run: Run[R] = run_inline(traced, self._run_id())
         else:
-            run = submit(traced, self._run_id())
+            run = submit(traced, self._run_id(), self._options)
             run.wait_or_cancel()
         if check:
             run.result()
@@ -97,7 +137,7 @@ class Workflow(Generic[P, R]):
 
     def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
         """Start on the workers and return at once."""
-        return submit(self.trace(*args, **kwargs), self._run_id())
+        return submit(self.trace(*args, **kwargs), self._run_id(), self._options)
 
     def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
         """What would run with these arguments."""
@@ -114,7 +154,8 @@ class Workflow(Generic[P, R]):
         self._check(args, kwargs)
         if trace.current() is not None:
             raise NotInWorkflowError(f"workflow {self.name!r} is run inside another one's body. Call it there instead.")
-        return trace.trace(self.name, lambda: self.function(*args, **kwargs), self.fail_fast, self.timeout_s)
+        options = self._options
+        return trace.trace(self.name, lambda: self.function(*args, **kwargs), options.priority, **options.limits())
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:
@@ -132,7 +173,13 @@ class Workflow(Generic[P, R]):
 def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
 @overload
 def workflow(
-    function: None = None, /, *, name: str | None = None, fail_fast: bool = False, timeout_s: float | None = None
+    function: None = None,
+    /,
+    *,
+    name: str | None = None,
+    fail_fast: bool = False,
+    timeout_s: float | None = None,
+    deadline_s: float | None = None,
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 def workflow(
     function: Callable[..., Any] | None = None,
@@ -141,6 +188,7 @@ def workflow(
     name: str | None = None,
     fail_fast: bool = False,
     timeout_s: float | None = None,
+    deadline_s: float | None = None,
 ) -> Any:
     """Make a function a workflow: its body calls steps, and is traced with the real arguments at each run.
 
@@ -150,17 +198,18 @@ def workflow(
         By default the function's.
     fail_fast : bool
         Cancel the rest as soon as a step fails; by default independent parts finish.
-    timeout_s : float, optional
-        Seconds that a run may take from its first step.
+    timeout_s, deadline_s : float, optional
+        Seconds that a run may take: from its first step, and from its submit. See ``Workflow.options``.
 
     Raises
     ------
     InvalidOptionError, InvalidNameError, WorkflowError
         If an option is out of range, or a parameter has the name of an option of ``run``.
     """
+    limits = {"fail_fast": fail_fast, "timeout_s": timeout_s, "deadline_s": deadline_s}
     if function is None:
-        return lambda found: _workflow(found, name, fail_fast, timeout_s)
-    return _workflow(function, name, fail_fast, timeout_s)
+        return lambda found: _workflow(found, name, limits)
+    return _workflow(function, name, limits)
 
 
 @overload
@@ -197,19 +246,15 @@ def new_run_id(workflow: str) -> str:
     return f"{checks.slug(workflow)[:60]}-{secrets.token_hex(5)}"
 
 
-def _workflow(
-    function: Callable[..., Any], name: str | None, fail_fast: bool, timeout_s: float | None
-) -> Workflow[Any, Any]:
+def _workflow(function: Callable[..., Any], name: str | None, options: dict[str, Any]) -> Workflow[Any, Any]:
     if not callable(function):
         raise ArgumentError(f"cf.workflow takes a function, not {type(function).__name__}.")
     label = name or str(getattr(function, "__name__", "workflow"))
     if name is not None:
         checks.check_name(name, "name of the workflow")
-    if timeout_s is not None:
-        checks.check_timeout(timeout_s, f"timeout_s of workflow {label!r}")
     taken = set(inspect.signature(function).parameters) & set(RESERVED)
     if taken:
         raise WorkflowError(
             f"workflow {label!r} has a parameter {min(taken)!r}, which is an option of run(). Give it another name."
         )
-    return Workflow(function, label, fail_fast, timeout_s)
+    return Workflow(function, label, RunOptions().changed(options, label))

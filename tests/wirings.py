@@ -29,7 +29,7 @@ def callee(
         max_running=max_running,
         concurrency=concurrency,
     )
-    return Callee(function=work, spec=spec)
+    return Callee(function=work, spec=spec, has_priority=True)
 
 
 Wiring = list[tuple[tuple[int, ...], tuple[int, ...]]]

@@ -73,7 +73,7 @@ class Expander:
         if call.depth >= DEEPEST:
             raise WorkflowError(f"step {call.step!r} is nested {DEEPEST} deep. Does a workflow call itself forever?")
         while True:
-            found, traced = trace.expand(call.step, partial(function, value, rounds), PICKER)
+            found, traced = trace.expand(call.step, partial(function, value, rounds), PICKER, call.spec.priority)
             rounds += 1
             if traced is not None:
                 return self._add(call, binding, traced, rounds, isinstance(found, Again))

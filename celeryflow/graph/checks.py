@@ -63,8 +63,8 @@ def check_options(options: Mapping[str, Any], step: str) -> None:
             _check_number(step, name, value, _AT_LEAST[name])
         elif name == "timeout_s":
             check_timeout(value, f"{name} of step {step!r}")
-        elif name == "priority" and not (_is_int(value) and 0 <= value <= 9):
-            raise InvalidOptionError(f"priority of step {step!r} must be a whole number from 0 to 9, not {value!r}.")
+        elif name == "priority":
+            check_priority(value, f"priority of step {step!r}")
         elif name == "queue":
             check_name(value, f"queue of step {step!r}")
 
@@ -73,6 +73,12 @@ def check_timeout(value: Any, what: str) -> None:
     """See that a time is a positive, finite number of seconds."""
     if not _is_number(value) or not math.isfinite(value) or value <= 0:
         raise InvalidOptionError(f"{what} must be a positive number of seconds, not {value!r}.")
+
+
+def check_priority(value: Any, what: str) -> None:
+    """See that a priority is a whole number from 0 to 9."""
+    if not _is_int(value) or not 0 <= value <= 9:
+        raise InvalidOptionError(f"{what} must be a whole number from 0 to 9, not {value!r}.")
 
 
 def order(depends_on: Mapping[str, Sequence[str]]) -> list[str]:

@@ -8,6 +8,9 @@ from typing import Any
 
 import msgspec
 
+PRIORITY = 5
+"""Of steps and runs that have none of their own."""
+
 
 class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Base of the records: immutable, compared by value, encoded as msgpack or JSON."""
@@ -55,7 +58,7 @@ class StepSpec(Record, frozen=True):
     retry_jitter: float = 0.1
     timeout_s: float | None = None
     queue: str = "default"
-    priority: int = 5
+    priority: int = PRIORITY
     max_worker_losses: int = 3
     concurrency: int | None = None
     max_running: int | None = None
@@ -179,6 +182,13 @@ class Graph(Record, frozen=True):
 
     Nodes stand in the order in which the body called them, which is a topological order:
     every input comes before its user.
+
+    Attributes
+    ----------
+    fail_fast : bool
+        The first failure ends the run.
+    timeout_s, deadline_s : float or None
+        Seconds that the run may take: from its first step, and from its submit.
     """
 
     name: str
@@ -186,6 +196,7 @@ class Graph(Record, frozen=True):
     phases: tuple[str, ...] = ()
     fail_fast: bool = False
     timeout_s: float | None = None
+    deadline_s: float | None = None
 
     @property
     def edges(self) -> tuple[tuple[str, str], ...]:

@@ -23,7 +23,7 @@ from celeryflow.errors import (
     WorkflowError,
 )
 from celeryflow.graph.control import Again
-from celeryflow.graph.model import Edge, Graph, Input, Node, NodeKind, OnError, Role, StepSpec
+from celeryflow.graph.model import PRIORITY, Edge, Graph, Input, Node, NodeKind, OnError, Role, StepSpec
 from celeryflow.graph.refs import Each, Hole, Ref, Unmapped, fill, holes
 
 SLOW_TRACE_S, SLOW_NODE_S = 1.0, 0.0005
@@ -33,12 +33,13 @@ _current: ContextVar[Tracer | None] = ContextVar("celeryflow_tracer", default=No
 
 @dataclass(frozen=True, kw_only=True)
 class Callee:
-    """A step as the tracer needs it: its code, how it runs, and whether its name was chosen by the user."""
+    """A step as the tracer needs it: its code, how it runs, and whether the user chose its name and its priority."""
 
     function: Callable[..., Any]
     spec: StepSpec
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     is_named: bool = False
+    has_priority: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,7 @@ class Tracer:
     phases: dict[str, None] = field(default_factory=dict)
     phase: str | None = None
     gate: Input | None = None
+    priority: int = PRIORITY
     _names: dict[str, Callable[..., Any] | None] = field(default_factory=dict)
     _uses: dict[str, int] = field(default_factory=dict)
 
@@ -202,22 +204,22 @@ class Tracer:
         finally:
             _current.reset(token)
 
-    def finish(self, result: Any, fail_fast: bool = False, timeout_s: float | None = None) -> Traced:
-        """The traced workflow."""
+    def finish(self, result: Any, **options: Any) -> Traced:
+        """The traced workflow, with `options` of its Graph."""
         returned: dict[Input, None] = {}
         planted = self._plant(result, returned)
         graph = Graph(
             name=self.workflow,
             nodes=_with_fates(self.nodes, self.calls, {i.node for i in returned}),
             phases=tuple(self.phases),
-            fail_fast=fail_fast,
-            timeout_s=timeout_s,
+            **options,
         )
         return Traced(graph=graph, calls=tuple(self.calls), result=planted)
 
     def _add(self, call: Call, inputs: dict[Input, None], name: str | None, **shape: Any) -> Ref:
-        spec = call.callee.spec
-        index = len(self.nodes)
+        spec, index = call.callee.spec, len(self.nodes)
+        if not call.callee.has_priority and spec.priority != self.priority:
+            spec = structs.replace(spec, priority=self.priority)
         if self.gate is not None:
             inputs[self.gate] = None
         unique = self._name(call.callee, name)
@@ -315,15 +317,17 @@ def current() -> Tracer | None:
     return _current.get()
 
 
-def trace(workflow: str, body: Callable[[], Any], fail_fast: bool = False, timeout_s: float | None = None) -> Traced:
+def trace(workflow: str, body: Callable[[], Any], priority: int = PRIORITY, **options: Any) -> Traced:
     """Run a body once and return what it wrote down.
+
+    Steps that have no priority of their own get this one; `options` are those of the Graph.
 
     Raises
     ------
     WorkflowError, RefError, ArgumentError
         For what cannot work; nothing has been submitted.
     """
-    tracer, started = Tracer(workflow), time.monotonic()
+    tracer, started = Tracer(workflow, priority=priority), time.monotonic()
     result = tracer.run(body)
     if not tracer.nodes:
         raise EmptyWorkflowError(f"workflow {workflow!r} calls no step. Call at least one @cf.step in its body.")
@@ -335,15 +339,15 @@ def trace(workflow: str, body: Callable[[], Any], fail_fast: bool = False, timeo
             TracingWarning,
             stacklevel=4,
         )
-    return tracer.finish(result, fail_fast, timeout_s)
+    return tracer.finish(result, **options)
 
 
-def expand(step: str, body: Callable[[], Any], picker: Callee) -> tuple[Any, Traced | None]:
+def expand(step: str, body: Callable[[], Any], picker: Callee, priority: int) -> tuple[Any, Traced | None]:
     """Trace a body in the middle of a run: its value where it calls nothing, and else what it calls.
 
     The last node of the graph has the value, and nothing is left to do after its end.
     """
-    tracer = Tracer(step)
+    tracer = Tracer(step, priority=priority)
     found = tracer.run(body)
     if not tracer.nodes:
         return found, None

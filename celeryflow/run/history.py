@@ -23,6 +23,7 @@ def history_rows() -> list[dict[str, Any]]:
     """The runs of this deployment, the latest first."""
     store = sessions.current().link.store
     has_workers = bool(store.live_workers())
+    store.end_late()
     found = []
     for run_id in store.run_ids():
         meta = store.meta(run_id)

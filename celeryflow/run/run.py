@@ -13,6 +13,7 @@ from celeryflow.errors import RunCancelledError, RunError, RunTimeoutError, Unse
 from celeryflow.graph import checks
 from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
+from celeryflow.run.failures import failures, is_late
 from celeryflow.run.outputs import Outputs, short
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.sources import Source
@@ -112,9 +113,12 @@ class Run(Generic[R]):
             left = deadline - time.monotonic()
             if left <= 0:
                 break
-            self._advance(min(WAIT_S, left))
-            self._warn_of_unserved()
+            self._await_events(min(WAIT_S, left))
         return self
+
+    def _await_events(self, wait_s: float = WAIT_S) -> None:
+        self._advance(wait_s)
+        self._warn_of_unserved()
 
     def _warn_of_unserved(self) -> None:
         """Say once of a queue that nobody serves it; a worker that is just starting gets a second."""
@@ -127,7 +131,7 @@ class Run(Generic[R]):
 
                 self._warned.add(queue)
                 notice = f"run {self.id!r}: {unserved_notice(queue, steps)}"
-                warnings.warn(notice, UnservedQueueWarning, stacklevel=4)
+                warnings.warn(notice, UnservedQueueWarning, stacklevel=5)
 
     def wait_or_cancel(self) -> Run[R]:
         """Wait for the end; an interrupt cancels the run."""
@@ -165,7 +169,7 @@ class Run(Generic[R]):
         return self._outputs.result()  # type: ignore[no-any-return]
 
     def _raise_failure(self) -> None:
-        if self._snapshot.reason.startswith("deadline"):
+        if is_late(self._snapshot):
             raise RunTimeoutError(f"run {self.id!r} failed: {self._snapshot.reason}.")
         first, index = self._snapshot.first_failure()
         if first is None:
@@ -186,12 +190,14 @@ class Run(Generic[R]):
 
         Raises
         ------
-        RunError
+        ResumeConflictError
             If it is still running, or somebody else has resumed it at this moment.
         """
         if self.snapshot().status is not State.SUCCESS:
-            self._source.resume(self._snapshot)
-            self._read(WAIT_S)
+            try:
+                self._source.resume(self._snapshot)
+            finally:
+                self._read(WAIT_S)
         return self
 
     # --- values --------------------------------------------------------------------------
@@ -270,13 +276,8 @@ class Run(Generic[R]):
         from celeryflow.runtime.snapshot import frames
 
         snapshot = self.snapshot()
-        failures = []
-        for event in sorted(self._events, key=lambda event: (event.node, event.start)):
-            if event.event == "failure":
-                node = snapshot.nodes[event.node]
-                index = event.start if node.is_map and event.start >= 0 else None
-                failures.append((event.node, index, self._outputs.failure(node, event.start)))
-        return frames.errors(snapshot, failures, lambda node: self._keys(snapshot.nodes[node]))
+        found = [*failures(self._events, snapshot, self._outputs)]
+        return frames.errors(snapshot, found, lambda node: self._keys(snapshot.nodes[node]))
 
     def logs(self, step: str | None = None) -> pd.DataFrame:
         """A row a line that steps printed or logged."""

@@ -7,6 +7,7 @@ from typing import Any
 from celeryflow.errors import UnknownRunError, VersionMismatchError, did_you_mean
 from celeryflow.graph import checks
 from celeryflow.graph.trace import Traced
+from celeryflow.run.options import RunOptions
 from celeryflow.run.run import Run
 from celeryflow.runtime import session as sessions
 from celeryflow.runtime.inline import Inline
@@ -16,20 +17,20 @@ from celeryflow.values.vault import PYTHON
 from celeryflow.version import __version__
 
 
-def submit(traced: Traced, run_id: str) -> Run[Any]:
+def submit(traced: Traced, run_id: str, options: RunOptions | None = None) -> Run[Any]:
     """Start a traced workflow on the workers."""
-    session = sessions.current()
-    link = session.link
+    session, tenant = sessions.current(), options and options.tenant
+    link, graph = session.link, traced.graph
     _check_versions(link.store.live_workers())
-    sealed, result = seal_run(traced, run_id, link.vault, __version__, link.settings.pool)
+    pool = link.settings.pool
+    sealed, result = seal_run(traced, run_id, link.vault, __version__, pool)
     link.store.put_code(sealed.code, link.settings.retention_s)
     link.store.stage(run_id, sealed)
-    graph, pool = traced.graph, link.settings.pool
     facts = {"workflow": graph.name, "owner": session.owner, "pool": pool}
-    if graph.timeout_s is not None:
-        facts["timeout_s"] = str(graph.timeout_s)
+    given = {"timeout_s": graph.timeout_s, "deadline_s": graph.deadline_s, "tenant": tenant}
+    facts |= {name: str(value) for name, value in given.items() if value is not None}
     link.store.submit(run_id, sealed, facts, graph.fail_fast)
-    return Run(run_id, StoredSource(session, run_id, traced.graph, result, pool))
+    return Run(run_id, StoredSource(session, run_id, graph, result, pool))
 
 
 def _check_versions(workers: dict[str, dict[str, str]]) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from celeryflow.engine.link import Link
 from celeryflow.engine.read import Reader
-from celeryflow.errors import IntegrityError, RunError, ServerUnreachableError
+from celeryflow.errors import IntegrityError, ResumeConflictError, RunError, ServerUnreachableError
 from celeryflow.graph.model import Event, Graph, LogLine, Node
 from celeryflow.runtime.inline import Inline
 from celeryflow.runtime.remains import Remains
@@ -83,7 +83,7 @@ class StoredSource:
     def follow(self, after: int, wait_s: float) -> list[Event]:
         """As of Source."""
         try:
-            found = events.follow(self.session.link.store, self.run, after, wait_s)
+            found = self._follow(after, wait_s)
         except ConnectionLost as error:
             return self._await_server(error)
         self._lost_at = None
@@ -91,6 +91,14 @@ class StoredSource:
         if not found and wait_s > 0:
             self.session.check()
         return found
+
+    def _follow(self, after: int, wait_s: float) -> list[Event]:
+        store = self.session.link.store
+        found = events.follow(store, self.run, after, wait_s)
+        if found or (self.graph.timeout_s is None and self.graph.deadline_s is None):
+            return found
+        store.end_late()
+        return events.follow(store, self.run, after, 0)
 
     def _await_server(self, error: Exception) -> list[Event]:
         """The server is away: an embedded one is started again, any other gets 10 s."""
@@ -116,7 +124,9 @@ class StoredSource:
         answer = begin(store, self.run, snapshot.generation, rest, self.session.owner)
         if answer != "resumed":
             what = "is still running" if answer == "running" else "was resumed by somebody else at this moment"
-            raise RunError(f"run {self.run!r} {what}. Wait for it with run.wait(), or end it with run.cancel().")
+            raise ResumeConflictError(
+                f"run {self.run!r} {what}. Wait for it with run.wait(), or end it with run.cancel()."
+            )
 
     def has_workers(self) -> bool:
         """As of Source."""

@@ -11,6 +11,7 @@ from celeryflow.errors import UnknownStepError, did_you_mean
 from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.attempts import AttemptLog, MarkLog
+from celeryflow.runtime.snapshot.open_items import Claim
 from celeryflow.runtime.snapshot.record import FirstFailure, StepRecord, end_state
 from celeryflow.runtime.snapshot.summary import Summary, first_failure, summarise
 
@@ -42,6 +43,8 @@ class Snapshot:
         resume, and of the end.
     reason : str
         Why the run ended, where its end says so.
+    stopped : list of (int, int, Claim)
+        What workers held when the run ended: node, first item, and how many, by whom.
     floors : dict of int to float
         When each generation began: by submit or resume.
     steps : list of StepRecord
@@ -75,6 +78,7 @@ class Snapshot:
         self.started_at: float | None = None
         self.finished_at: float | None = None
         self.reason = ""
+        self.stopped: list[tuple[int, int, Claim]] = []
         self.unserved: dict[str, list[str]] = {}
         self.floors: dict[int, float] = {}
         self.attempts, self.marks = AttemptLog(), MarkLog()
@@ -145,6 +149,7 @@ class Snapshot:
         elif event.event == "ended":
             self.status, self.finished_at = end_state(event.status), event.at
             self.reason = event.error
+            self.stopped = [(r.node.index, *held) for r in self.steps for held in sorted(r.open.claims.items())]
             for record in self.steps:
                 record.stop(event.at, event.generation)
 

@@ -43,12 +43,7 @@ for i = 5 + drainers, #ARGV do
   if is_ended then over[#over + 1] = ARGV[i] end
 end
 
-for _, run in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', NOW, 'LIMIT', 0, 100)) do
-  redis.call('ZREM', P .. 'deadlines', run)
-  if not is_over(run) then
-    end_run(run, 'failure', 'deadline: it ran longer than its timeout_s of ' .. meta(run, 'timeout_s') .. ' s')
-  end
-end
+end_late_runs()
 for _, timer in ipairs(redis.call('ZRANGEBYSCORE', P .. 'timers', '-inf', NOW, 'LIMIT', 0, 100)) do
   redis.call('ZREM', P .. 'timers', timer)
   local run, gather = read_entry(timer)

@@ -34,8 +34,8 @@ redis.call('HSET', rk(run, 'meta'), 'status', 'running', 'generation', generatio
 redis.call('HDEL', rk(run, 'meta'), 'parked', 'finished_at')
 over[run], states, generations[run] = nil, {}, nil
 emit(run, 'started', 'status', 'running', 'generation', generation + 1)
-local timeout = tonumber(meta(run, 'timeout_s'))
-if timeout then redis.call('ZADD', P .. 'deadlines', NOW + timeout, run) end
+set_limit(run, 'timeout_s')
+set_limit(run, 'deadline_s')
 if again == 0 then end_run(run, 'success') end
 table.insert(todo, { run, root, 's', 0 })
 work()

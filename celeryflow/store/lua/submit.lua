@@ -18,6 +18,7 @@ redis.call('HSET', rk(run, 'meta'), 'status', 'pending', 'generation', 1, 'nodes
   'fail_fast', ARGV[3], 'submitted_at', string.format('%.6f', NOW), unpack(ARGV, 4))
 redis.call('ZADD', P .. 'runs', NOW, run)
 emit(run, 'submitted', 'status', 'pending')
+set_limit(run, 'deadline_s')
 table.insert(todo, { run, nodes, 's', 0 })
 work()
 wake()

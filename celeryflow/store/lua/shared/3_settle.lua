@@ -10,6 +10,21 @@ local function end_run(run, status, reason)
   emit(run, 'ended', 'status', status, 'error', reason or '')
 end
 
+-- Time limits: `deadlines` has `timeout_s|run` and `deadline_s|run`, which whoever looks ends when they have come.
+local function set_limit(run, limit)
+  local seconds = tonumber(meta(run, limit))
+  if seconds then redis.call('ZADD', P .. 'deadlines', NOW + seconds, limit .. '|' .. run) end
+end
+
+local function end_late_runs()
+  for _, entry in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', NOW, 'LIMIT', 0, 100)) do
+    redis.call('ZREM', P .. 'deadlines', entry)
+    local limit, run = string.match(entry, '^([^|]+)|(.*)$')
+    local seconds = meta(run, limit)
+    if seconds then end_run(run, 'failure', 'deadline: it took longer than its ' .. limit .. ' of ' .. seconds .. ' s') end
+  end
+end
+
 local function settle(run, node, byte)
   if TERMINAL[get_state(run, node)] then return end
   set_state(run, node, byte)

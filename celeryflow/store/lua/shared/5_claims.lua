@@ -226,8 +226,7 @@ local function start_run(run, status)
   if status ~= 'pending' then return end
   redis.call('HSET', rk(run, 'meta'), 'status', 'running', 'started_at', string.format('%.6f', NOW))
   emit(run, 'started', 'status', 'running')
-  local timeout = tonumber(meta(run, 'timeout_s'))
-  if timeout then redis.call('ZADD', P .. 'deadlines', NOW + timeout, run) end
+  set_limit(run, 'timeout_s')
 end
 
 local function serve_lane(run, priority, queue, slots)
