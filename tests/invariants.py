@@ -55,6 +55,8 @@ class Found:
 
     def _allowed(self, node: Node) -> str:
         run, index = self.run, node.index
+        if index in run.untold:
+            return "."
         if index in run.ends:
             return next(byte for byte, state in STATE_BYTES.items() if state is run.ends[index])
         if run.is_over:
@@ -100,7 +102,8 @@ class Found:
 
     def _delayed(self) -> list[Unit]:
         parts = [entry.decode().split("|") for entry in self.waiting]
-        units = [(int(node), int(item)) for run, node, _, item, _ in parts if run == self.run.name]
+        now = [self.run.name, str(self.run.generation)]
+        units = [(int(node), int(item)) for run, node, _, item, generation in parts if [run, generation] == now]
         return [unit for unit in units if self._is_open(unit[0])]
 
     def _committed(self, node: Node) -> list[Unit]:
@@ -120,7 +123,7 @@ class Found:
         assert self.tries == tries
         if not is_behind:
             assert int(self.meta[b"left"]) == len(run.graph.nodes) - len(run.ends)
-            assert int(self.meta.get(b"bad", 0)) == [*run.ends.values()].count(State.FAILURE)
+            assert int(self.meta.get(b"bad", 0)) == len(run.failures())
             for node in run.graph.nodes:
                 self._check_node(node)
 

@@ -9,7 +9,7 @@ from celeryflow.store import scripts
 Change = tuple[str, str]
 """A text of the Lua, and what stands in its place."""
 
-VERBS = ("submit", "claim", "commit", "release", "renew", "reap", "cancel")
+VERBS = ("submit", "claim", "commit", "release", "renew", "reap", "cancel", "resume")
 
 TINY_BUDGET = ("local BUDGET = 500", "local BUDGET = 1")
 
@@ -44,6 +44,11 @@ VARIANTS: dict[str, list[Change]] = {
     "a capped step runs once too often": [("free_places(queue) > 0 and", "free_places(queue) > -1 and")],
     "a place is never left": [("redis.call('SREM', P .. 'running:' .. step, drainer)", "")],
     "a place is left while the process goes on": [("if following == '' then leave_place", "if true then leave_place")],
+    "a decision skips no arm": [("local is_chosen = ", "local is_chosen = true or ")],
+    "a gather does not hear of failures": [("if what ~= 'n' and missing", "if what == 's' and missing")],
+    "a failure that a gather takes in fails the run": [("byte == 'f' and plan_of(run, node)[FATAL]", "byte == 'f'")],
+    "a claim of an earlier generation counts": [(" and claim.generation == generation_of(claim.run)", "")],
+    "a retry of an earlier generation counts": [(" or tonumber(generation) ~= generation_of(run)", "")],
     "fail_fast lets the rest go on": [("doomed[run] = true", "")],
     "a cancel overwrites the end of a run": [
         ("if RUN_OVER[meta(run, 'status')] then return end", ""),

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from celeryflow.graph.model import Edge, Event, Graph, Input, Node
+from celeryflow.graph.model import Edge, Event, Graph, Input, Node, Role
 from celeryflow.graph.states import RUN_TRANSITIONS, TRANSITIONS, State
 from celeryflow.store.scripts import STILL_RUNNING, Claim, Item, Result
 
@@ -57,6 +57,14 @@ class Run:
         Nodes of which something was claimed.
     measured, one_by_one : set of str
         Codes that were seen to be quick, and those whose units are claimed one at a time since a worker died.
+    choices : dict of int to int
+        What each decision came to.
+    generation : int
+        One more for each resume.
+    untold : set of int
+        Nodes of arms not taken that the run's end left as they were.
+    stored : dict
+        The latest record of each step, also of an earlier generation: who is claimed ahead of its input gets that.
     """
 
     name: str
@@ -74,6 +82,10 @@ class Run:
     begun: set[int] = field(default_factory=set)
     measured: set[str] = field(default_factory=set)
     one_by_one: set[str] = field(default_factory=set)
+    choices: dict[int, int] = field(default_factory=dict)
+    generation: int = 1
+    untold: set[int] = field(default_factory=set)
+    stored: dict[Unit, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.lengths.update({n.index: n.length for n in self.graph.nodes if n.length is not None})
@@ -99,9 +111,15 @@ class Run:
         return [needed.node for needed in node.inputs if not self._has_given(needed)]
 
     def _has_given(self, needed: Input) -> bool:
-        if needed.edge is Edge.WHOLE:
-            return self.ends.get(needed.node) is State.SUCCESS
+        end = self.ends.get(needed.node)
+        if needed.edge is Edge.ENDED:
+            return end is not None
+        if needed.edge in (Edge.WHOLE, Edge.CHOICE):
+            return end is State.SUCCESS and not self._is_not_chosen(needed)
         return needed.edge is Edge.ITEMS or needed.node in self.lengths
+
+    def _is_not_chosen(self, needed: Input) -> bool:
+        return needed.edge is Edge.CHOICE and self.choices.get(needed.node, needed.choice) != needed.choice
 
     def is_ready(self, unit: Unit) -> bool:
         """Whether a drainer may claim it now."""
@@ -131,9 +149,9 @@ class Run:
         """The records that come with a claim: of steps, and of the same items of mapped maps."""
         wholes = [i.node for i in node.inputs if i.edge is Edge.WHOLE and not self.graph.nodes[i.node].is_map]
         needed = [(step, 0) for step in wholes]
-        if start != READING:
-            needed += units_of([(source, start, count) for source in sources(node)])
-        return dict(self.records[unit] for unit in needed if unit in self.records)
+        items = units_of([(source, start, count) for source in sources(node)]) if start != READING else []
+        found = dict(self.records[unit] for unit in items if unit in self.records)
+        return found | {step: self.stored[step] for step in needed if step in self.stored}
 
     # --- what moves them -----------------------------------------------------------------------
 
@@ -145,9 +163,14 @@ class Run:
 
     def apply(self, result: Result) -> None:
         """A claim's result: in, unless the node has ended without it."""
-        units = units_of([(result.node, result.start, result.count)])
+        units, node = units_of([(result.node, result.start, result.count)]), self.graph.nodes[result.node]
         self.claimed.difference_update(units)
         if result.node in self.ends:
+            return
+        if not node.is_map and result.outcome != "retry":
+            self.stored[units[0]] = result.record
+        if result.outcome == "upstream" and not node.is_map:
+            self._end(node, State.SKIPPED)
             return
         if result.outcome == "retry":
             self.exceptions[units[0]] += 1
@@ -157,9 +180,11 @@ class Run:
         self.records.update(dict.fromkeys(units, ((result.node, result.start), result.record)))
         if result.outcome == "length":
             self.lengths[result.node] = result.length
+        if node.role is Role.DECIDE and result.outcome == "success":
+            self.choices[result.node] = result.number
         if result.outcome == "success" and result.seconds >= 0:
             self.measured.add(self.codes[result.node])
-        self._end_if_done(self.graph.nodes[result.node])
+        self._end_if_done(node)
 
     def wait(self) -> None:
         """Retries that are due leave `delayed`."""
@@ -167,7 +192,7 @@ class Run:
 
     def spread(self) -> None:
         """What has ended reaches what needed it: one way, from inputs to users."""
-        if self.graph.fail_fast and State.FAILURE in self.ends.values():
+        if self.graph.fail_fast and self.failures():
             self.status = State.FAILURE
         for node in () if self.is_over else self.graph.nodes:
             if node.index not in self.ends:
@@ -175,7 +200,11 @@ class Run:
                 self._end_if_done(node)
                 self._end_if_hopeless(node)
         if len(self.ends) == len(self.graph.nodes) and not self.is_over:
-            self.status = State.FAILURE if State.FAILURE in self.ends.values() else State.SUCCESS
+            self.status = State.FAILURE if self.failures() else State.SUCCESS
+
+    def failures(self) -> list[int]:
+        """The failed nodes that no gather takes in."""
+        return [n.index for n in self.graph.nodes if n.is_fatal and self.ends.get(n.index) is State.FAILURE]
 
     def _inherit_length(self, node: Node) -> None:
         known = [self.lengths[source] for source in sources(node) if source in self.lengths]
@@ -200,12 +229,50 @@ class Run:
         """A whole input did not succeed, or a source has ended and left items out."""
         for needed in node.inputs:
             end = self.ends.get(needed.node, State.SUCCESS)
-            if end is not State.SUCCESS and (needed.edge is Edge.WHOLE or not self._has_delivered(needed.node)):
+            is_bad = end is not State.SUCCESS and needed.edge is not Edge.ENDED
+            is_whole = needed.edge in (Edge.WHOLE, Edge.CHOICE)
+            if self._is_not_chosen(needed) or (is_bad and (is_whole or not self._has_delivered(needed.node))):
                 self._end(node, State.SKIPPED)
 
     def _has_delivered(self, node: int) -> bool:
         units = self.units(self.graph.nodes[node])
         return node in self.lengths and bool(units) and all(unit in self.committed for unit in units)
+
+    # --- a further generation ------------------------------------------------------------------
+
+    def unfinished(self) -> set[int]:
+        """The nodes that a resume runs again: without success, and of use to the workflow or to one of these."""
+        found: set[int] = set()
+        for node in reversed(self.graph.nodes):
+            users = {user.index for user in self.graph.nodes for i in user.inputs if i.node == node.index}
+            is_wanted = node.is_fatal or not users or bool(users & found)
+            if self.ends.get(node.index) is not State.SUCCESS and is_wanted and not self.is_left_out(node):
+                found.add(node.index)
+        return found
+
+    def is_left_out(self, node: Node) -> bool:
+        """Whether it, or what it needs, is of an arm that a decision did not take."""
+        needed = [i for i in node.inputs if i.edge in (Edge.WHOLE, Edge.CHOICE)]
+        return any(self._is_not_chosen(i) or self.is_left_out(self.graph.nodes[i.node]) for i in needed)
+
+    def resume(self) -> set[int]:
+        """Begin another generation, and say which nodes it runs again."""
+        again = self.unfinished()
+        self.generation, self.status = self.generation + 1, State.RUNNING
+        for node in again:
+            self.ends.pop(node, None)
+            self.choices.pop(node, None)
+        is_kept = {u: u[0] not in again or (o == "success" and self._is_item(u)) for u, o in self.committed.items()}
+        self.committed = {unit: outcome for unit, outcome in self.committed.items() if is_kept[unit]}
+        self.records = {unit: record for unit, record in self.records.items() if is_kept[unit]}
+        self.begun -= again
+        self.claimed, self.delayed = set(), {}
+        self.exceptions, self.losses = Counter(), Counter()
+        self.spread()
+        return again
+
+    def _is_item(self, unit: Unit) -> bool:
+        return self.graph.nodes[unit[0]].is_map and unit[1] != READING
 
     def _end(self, node: Node, state: State) -> None:
         self.ends.setdefault(node.index, state)
@@ -224,6 +291,12 @@ class Held:
     token: str
     run: Run
     ranges: tuple[Range, ...]
+    generation: int = 1
+
+    @property
+    def does_count(self) -> bool:
+        """Whether its run goes on, in the same generation."""
+        return not self.run.is_over and self.generation == self.run.generation
 
 
 class World:
@@ -266,7 +339,7 @@ class World:
         if held and held.token != token:
             assert answer == "stale"
             return self._assert_held(drainer, claim)
-        is_current = held is not None and not held.run.is_over
+        is_current = held is not None and held.does_count
         assert answer == ("committed" if is_current else "stale")
         if held and is_current:
             self._store(held, results)
@@ -283,7 +356,7 @@ class World:
         """Hear whether a claim was taken back; `failure` is what a loss too many is."""
         held = self.held.get(drainer)
         assert answer == (held is not None and held.token == token)
-        if held and answer and not held.run.is_over:
+        if held and answer and held.does_count:
             self._charge(held, started, failure)
         if (held.token if held else "") == token:
             self._forget(drainer)
@@ -293,6 +366,11 @@ class World:
         assert answer == self.runs[run].status
         if not self.runs[run].is_over:
             self.runs[run].status = State.CANCELLED
+
+    def resume(self, run: str, answer: str) -> set[int] | None:
+        """Hear whether a run that was over was resumed; the nodes that run again."""
+        assert answer == ("resumed" if self.runs[run].is_over else "running")
+        return self.runs[run].resume() if self.runs[run].is_over else None
 
     def wait(self) -> None:
         """A verb that moves on what is due was called."""
@@ -321,7 +399,7 @@ class World:
         held = self.held.pop(drainer, None)
         self.previous.pop(drainer, None)
         self.places.discard(drainer)
-        if held:
+        if held and held.generation == held.run.generation:
             held.run.claimed.difference_update(units_of(held.ranges))
 
     def _assert_held(self, drainer: str, claim: Claim | None) -> None:
@@ -342,7 +420,8 @@ class World:
         run = self.runs[claim.run]
         self._assert_best(drainer, run, claim)
         self._assert_right(run, claim)
-        self.held[drainer] = Held(token, run, ranges_of(claim))
+        assert claim.generation == run.generation
+        self.held[drainer] = Held(token, run, ranges_of(claim), run.generation)
         run.take(units_of(ranges_of(claim)))
         if run.graph.nodes[claim.units[0].node].spec.max_running is not None:
             self.places.add(drainer)
@@ -404,6 +483,11 @@ class Told:
         self.status = State.PENDING
         self.units: dict[Unit, State] = defaultdict(lambda: State.PENDING)
         self.ended: set[int] = set()
+
+    def resume(self, run: Run) -> None:
+        """The next event begins another generation, which runs all but these nodes and items."""
+        self.status, self.ended = State.PENDING, {*run.ends}
+        self.units = defaultdict(lambda: State.PENDING, {u: OUTCOME_STATES[o] for u, o in run.committed.items()})
 
     def hear(self, event: Event) -> None:
         """One more event."""

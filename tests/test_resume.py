@@ -137,6 +137,41 @@ def test_branches_loops_and_workflows_in_workflows(work: Any, executions: Execut
     assert "skipped" in run.steps().status.tolist()  # the arm that was not taken
 
 
+def test_arms_that_were_not_taken_stay_so(work: Any, executions: Executions, flag: Path) -> None:
+    @cf.workflow
+    def inner(x: int) -> Any:
+        return cf.branch(x, (lambda v: v > 9, work.options(name="big")), otherwise=work.options(name="small"))
+
+    def body() -> Any:
+        chosen = cf.branch(work(1), (lambda v: v > 5, inner), otherwise=work.options(name="other"))
+        return chosen, work.options(name="late")(3, bad=True)
+
+    run = cf.workflow(body).run()
+    flag.touch()
+
+    assert run.resume().result() == (1, 3)
+    assert counts(executions) == {"work": 1, "other": 1, "late": 2}
+    assert run.steps().set_index("step").status[["big", "small"]].tolist() == ["skipped"] * 2
+
+
+def test_errors_are_those_that_no_resume_has_mended(work: Any, flag: Path) -> None:
+    def body() -> Any:
+        taken = work.options(name="taken").map([1, 2], [False, True], on_error="skip")
+        return work.options(name="a").map([1, 2, 3], [True, False, True]), total(taken)
+
+    run = cf.workflow(body).run()
+    assert run.errors()[["step", "index"]].values.tolist() == [["taken", 1], ["a", 0], ["a", 2]]
+    run.resume().wait()
+    assert run.errors()[["step", "index", "kind"]].values.tolist() == [
+        ["taken", 1, "exception"], ["a", 0, "exception"], ["a", 2, "exception"]
+    ]  # fmt: skip
+    flag.touch()
+
+    assert run.resume().result() == ([1, 2, 3], 1)
+    assert run.errors()[["step", "index"]].values.tolist() == [["taken", 1]]
+    assert cf.attach(run.id).errors().equals(run.errors())
+
+
 def test_failures_that_were_taken_in_stay(work: Any, executions: Executions, flag: Path) -> None:
     def body() -> Any:
         some = cf.gather([work(1), work(2, bad=True)])

@@ -8,10 +8,10 @@ import pytest
 import redis
 from hypothesis import Phase
 from lua_variants import TINY_BUDGET, VARIANTS, Change, change
-from model import READING
-from schedules import explore
+from model import READING, Run
+from schedules import explore, resume
 from stores import DRAINER, WORKER, end_first, make_result, publish, steps, told, work_off
-from wirings import Wiring, wire
+from wirings import BRANCH, Wiring, wire
 
 from celeryflow.store.scripts import Store
 
@@ -63,6 +63,48 @@ def test_a_map_is_skipped_wherever_the_reading_of_its_length_is(store: Store, re
 def commit_reading(store: Store, outcome: str) -> None:
     result = make_result((4, READING), outcome, length=2, delay_s=1000)
     store.commit("reading|w|2", "token", "", WORKER, [] if outcome == "released" else [result])
+
+
+def test_lengths_that_the_end_of_a_run_kept_back_are_known_to_the_next_generation(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given maps over a map, one of which has not heard of its length when the run is cancelled.
+    change(monkeypatch, [TINY_BUDGET])
+    graph = wire([((), ()), ((0,), ()), ((1,), ()), ((1,), ())], 0, [("fast", 5, 3)] * 4)
+    publish(store, graph)
+    end_first(store, "success")
+    store.claim(DRAINER, "second", WORKER)
+    store.commit(DRAINER, "second", "", WORKER, [make_result((1, READING), "length", length=2)])
+    assert store.client.exists(f"{store.keys.prefix}:pending")
+    store.cancel("run", "enough")
+    # When it is resumed.
+    assert resume(store, Run("run", graph, ["code"] * 4))[0] == "resumed"
+    # Then it comes to its end.
+    for _ in range(20):
+        work_off(store, DRAINER)
+    assert store.meta("run")["status"] == b"success"
+    assert store.chunks("run", 2, 0, 2) == store.chunks("run", 3, 0, 2) == [0, 1]
+
+
+def test_an_arm_that_was_not_taken_stays_so_where_the_run_ended_before_it_was_told(store: Store) -> None:
+    # Given a decision that is committed with a failure which ends the run.
+    graph = wire([((), ()), ((BRANCH, 0, 0), (0,)), ((), ())], 0, [("fast", 5, 3)] * 3)
+    publish(store, graph)
+    store.client.hset(store.keys.run("run", "meta"), "fail_fast", 1)
+    store.client.hset(store.keys.run("run", "estimates"), "code", 0.0001)
+    end_first(store, "success")
+    _, claim = store.claim(DRAINER, "second", WORKER)
+    assert claim is not None
+    assert {unit.node for unit in claim.units} == {1, 5}
+    results = [make_result((1, 0), "success", number=1), make_result((5, 0), "failure")]
+    store.commit(DRAINER, "second", "", WORKER, results)
+    # When it is resumed.
+    answer, rest = resume(store, Run("run", graph, ["code"] * 6, choices={1: 1}))
+    # Then the other arm runs, and this one does not.
+    assert (answer, rest.again) == ("resumed", [3, 4, 5])
+    work_off(store, DRAINER)
+    assert store.meta("run")["status"] == b"success"
+    assert store.client.get(store.keys.run("run", "state")) == b"ss.sss"
 
 
 def test_runs_of_one_priority_take_turns(store: Store) -> None:

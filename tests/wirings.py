@@ -35,8 +35,13 @@ def callee(
 Wiring = list[tuple[tuple[int, ...], tuple[int, ...]]]
 """The earlier nodes that each maps over, and those that it needs whole. One that maps over nothing is a step."""
 
-LITERAL = -1
-SHAPES = ("chain", "chain", "chain", "step", "literal", "value", "value", "map", "map", "map", "zip", "zip", "mixed")
+LITERAL, GATHER, BRANCH = -1, -2, -3
+"""In place of a node to map over: items that are known, and what is no step or map at all."""
+
+SHAPES = (
+    *("chain", "chain", "chain", "step", "literal", "value", "value", "map", "map", "map", "zip", "zip", "mixed"),
+    *("gather", "branch"),
+)
 
 HARD: list[Wiring] = [
     # chains that may be claimed as one
@@ -71,11 +76,30 @@ def wire(wiring: Wiring, length: int, specs: Sequence[Sequence[Any]], fail_fast:
     """The graph of a wiring; `specs` are queues, priorities, losses and so on."""
     tracer, refs = Tracer("wired"), list[Any]()
     for (mapped, wholes), spec in zip(wiring, specs, strict=True):
+        if mapped[:1] == (GATHER,):
+            refs.append(tracer.gather(callee(*spec), [refs[node] for node in wholes], 0, None))
+            continue
+        if mapped[:1] == (BRANCH,):
+            refs.append(branch(tracer, callee(*spec), refs[wholes[0]], mapped[1:]))
+            continue
         items = [range(length) if node == LITERAL else refs[node] for node in mapped]
         others = [unmapped(refs[node]) if mapped else refs[node] for node in wholes]
         call = partial(tracer.map, on_error=OnError.RAISE) if mapped else tracer.call
         refs.append(call(callee(*spec), (*items, *others), {}))
     return tracer.finish(None, fail_fast=fail_fast).graph
+
+
+def branch(tracer: Tracer, step: Callee, on: Any, arms: Sequence[int]) -> Any:
+    """A decision, its arms, each with so many branches in it as `arms` says, and the one that is picked."""
+    which, options = tracer.decide(step, on), []
+    for number, depth in enumerate(arms):
+        with tracer.gated(which, number):
+            options.append(branch(tracer, step, on, (depth - 1, 0)) if depth else tracer.call(step, (on,), {}))
+    return tracer.pick(step, which, options)
+
+
+def is_map(node: tuple[tuple[int, ...], tuple[int, ...]]) -> bool:
+    return bool(node[0]) and node[0][0] >= LITERAL
 
 
 @st.composite
@@ -90,8 +114,12 @@ def wirings(draw: st.DrawFn) -> Wiring:
 def draw_node(draw: st.DrawFn, wiring: Wiring, wholes: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """One more node: a step, or a map over literal items, a value, a map or several."""
     shape, nodes = draw(st.sampled_from(SHAPES)), range(len(wiring))
-    maps, values = ([node for node in nodes if bool(wiring[node][0]) is is_map] for is_map in (True, False))
-    if shape in ("step", "chain") or (shape == "value" and not values):
+    if shape == "gather" and wiring:
+        return (GATHER,), tuple(draw(st.lists(st.sampled_from(nodes), min_size=1, max_size=3, unique=True)))
+    if shape == "branch" and wiring:
+        return (BRANCH, *draw(st.sampled_from([(0, 0), (0,), (0, 1), (1, 0)]))), tuple(nodes[-1:])
+    maps, values = ([node for node in nodes if is_map(wiring[node]) is wanted] for wanted in (True, False))
+    if shape in ("step", "chain", "gather", "branch") or (shape == "value" and not values):
         return (), wholes if shape == "step" else tuple(nodes[-1:])
     choices = {"literal": [], "value": values, "mixed": [LITERAL, *nodes]}.get(shape, maps) or [LITERAL]
     most = {"zip": 2, "mixed": 3}.get(shape, 1)

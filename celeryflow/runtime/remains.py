@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from celeryflow.engine.read import Reader
 from celeryflow.graph.model import Edge, Input, Node, OnError
+from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.store.generations import Rest
 from celeryflow.store.scripts import Item
@@ -33,7 +34,10 @@ class Remains:
 
     def find(self) -> Rest:
         """Which nodes and items run again, and what they wait for."""
-        self._again = self.snapshot.unfinished()
+        left_out: set[int] = set()
+        for index in sorted(self.snapshot.unfinished()):
+            is_closed = any(self._is_closed(needed, left_out) for needed in self.nodes[index].inputs)
+            (left_out if is_closed else self._again).add(index)
         self.rest.again = sorted(self._again)
         for index in self.rest.again:
             self._keep_items(self.nodes[index])
@@ -41,12 +45,22 @@ class Remains:
             self._wire(self.nodes[index])
         return self.rest
 
+    def _is_closed(self, needed: Input, left_out: set[int]) -> bool:
+        """Whether an input is of another arm than was taken, though the run ended before that was told."""
+        if needed.node in left_out:
+            return needed.edge in (Edge.WHOLE, Edge.CHOICE)
+        is_decided = needed.edge is Edge.CHOICE and self.snapshot.record_of(needed.node).status is State.SUCCESS
+        return is_decided and self.reader.outcome(needed.node).value != needed.choice
+
     def _length(self, node: Node) -> int | None:
         return self.snapshot.record_of(node.index).length
 
     def _keep_items(self, node: Node) -> None:
         length = self._length(node)
-        if not node.is_map or not length:
+        if not node.is_map or length is None:
+            return
+        self.rest.lengths[node.index] = length
+        if not length:
             return
         chunks = self.reader.chunks(node.index, 0, length)
         kinds = [kind for kind, _ in self.reader.kinds(node.index, length)]

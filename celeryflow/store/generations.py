@@ -22,6 +22,8 @@ class Rest:
         Those of them that wait for nothing; and those that wait for the end of a part that they added.
     missing : dict of int to int
         How many inputs each of them waits for.
+    lengths : dict of int to int
+        Of maps: how many items, where known.
     kept : dict of int to list of int
         Of maps: for each item the first item of its chunk, -1 where it runs again.
     ranges : dict of int to list of (int, int)
@@ -34,6 +36,7 @@ class Rest:
     ready: list[int] = field(default_factory=list)
     growing: list[int] = field(default_factory=list)
     missing: dict[int, int] = field(default_factory=dict)
+    lengths: dict[int, int] = field(default_factory=dict)
     kept: dict[int, list[int]] = field(default_factory=dict)
     ranges: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
     arrived: dict[int, list[int]] = field(default_factory=dict)
@@ -99,6 +102,7 @@ def _map_fields(fields: Mapping[bytes, bytes], rest: Rest) -> dict[str, bytes | 
         node, _, what = raw.decode().partition(":")
         if what == "n" or (what not in ("q",) and node.isdigit() and int(node) not in again):
             found[raw.decode()] = value
+    found |= {f"{index}:n": length for index, length in rest.lengths.items()}
     for index, chunks in rest.kept.items():
         found[f"{index}:ended"] = sum(chunk >= 0 for chunk in chunks)
         found[f"{index}:kept"] = 1

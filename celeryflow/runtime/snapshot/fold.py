@@ -162,7 +162,7 @@ class Snapshot:
 
     def _start(self, event: Event) -> None:
         self.status, self.started_at = State.RUNNING, event.at
-        self.finished_at, self.reason = None, ""
+        self.finished_at, self.reason, self.stopped = None, "", []
         if event.generation > self.generation:
             self.generation = event.generation
             self.floors[event.generation] = event.at
@@ -215,12 +215,18 @@ class Snapshot:
         found: set[int] = set()
         # What a node added comes after it, and before it in this order, where only its parent needs it.
         for record in sorted(self.steps, key=lambda r: (-r.node.depth, r.node.index), reverse=True):
-            if record.status is State.SUCCESS or record.is_not_chosen:
+            if record.status is State.SUCCESS or self._is_left_out(record):
                 continue
             mine = users[record.node.index]
             if record.node.is_fatal or not mine or not found.isdisjoint(mine):
                 found.add(record.node.index)
         return found
+
+    def _is_left_out(self, record: StepRecord) -> bool:
+        """Whether a branch took another arm than the one that it is of, or hangs on."""
+        while record.cause >= 0 and not record.is_not_chosen:
+            record = self._records[record.cause]
+        return record.is_not_chosen
 
     def counts(self) -> dict[State, int]:
         """How many steps are in each state; every state is there."""
