@@ -179,6 +179,12 @@ def test_unequal_lengths_found_at_run_time_fail_the_step_and_name_both() -> None
     with pytest.raises(cf.StepFailedError, match=r"2 items in a and 3 in b") as caught:
         failed.result()
     assert isinstance(caught.value.__cause__, cf.LengthMismatchError)
+    assert caught.value.step == "add"
+    assert failed.steps().set_index("step").status["add"] == "failure"
+    for partial in (False, True):
+        with pytest.raises(cf.StepFailedError, match=r"step 'add' failed .*2 items in a and 3 in b"):
+            failed.value("add", partial=partial)
+    assert failed.items("add").empty
 
 
 def test_keys_come_from_the_dict_among_what_is_mapped() -> None:

@@ -270,6 +270,7 @@ class StepRecord:
         self._log_end(event, start, count, outcome_of(event.kind), state)
         self._note_failure(event, start)
         if start == LENGTH_ONLY:
+            self._end(event.at, event.generation, state)
             return
         if is_cancelled:
             self._cancelled += count
