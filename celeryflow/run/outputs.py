@@ -45,11 +45,20 @@ class Outputs:
         keys = (self._reader.keys(feed.origin) if length else None) or range(length)
         values, missing = {}, {}
         for key, outcome in zip(keys, self._reader.outcomes(node.index, 0, length), strict=True):
-            if outcome.kind == VALUE or (outcome.kind == FAILURE and feed.on_error is OnError.RETURN):
+            if _has_value(feed, outcome):
                 values[key] = self._reader.pass_on(feed, outcome)
             else:
                 missing[key] = _reason(outcome, is_omitted(feed, outcome))
         return Gathered(values, missing)
+
+    def arrived(self, node: Node, start: int, count: int) -> list[tuple[int, Any]]:
+        """Of these items of a map, those that have a value."""
+        feed, outcomes = self._feed(node), self._reader.outcomes(node.index, start, count)
+        return [(i, self._reader.pass_on(feed, o)) for i, o in enumerate(outcomes, start) if _has_value(feed, o)]
+
+    def all_keys(self, node: Node) -> Sequence[Any] | None:
+        """The keys of the dict that a map goes through, if it is one."""
+        return self._reader.keys(self._feed(node).origin)
 
     def keys(self, node: Node, length: int) -> Sequence[str] | None:
         """Short text of what each item was mapped from, or its key."""
@@ -105,6 +114,10 @@ def _caused(error: StepFailedError, failure: Failure, node: Node) -> StepFailedE
     if failure.exception:
         error.__cause__ = exception_of(failure, node.name)
     return error
+
+
+def _has_value(feed: Feed, outcome: Outcome) -> bool:
+    return outcome.kind == VALUE or (outcome.kind == FAILURE and feed.on_error is OnError.RETURN)
 
 
 def _reason(outcome: Outcome, is_left_out: bool) -> str:

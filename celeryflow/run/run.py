@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from celeryflow.config import INLINE_LIMIT_BYTES
@@ -13,9 +13,12 @@ from celeryflow.errors import RunCancelledError, RunError, RunTimeoutError, Unse
 from celeryflow.graph import checks
 from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
+from celeryflow.run.arrivals import Arrivals, arriving
 from celeryflow.run.failures import failures, is_late
 from celeryflow.run.outputs import Outputs, short
+from celeryflow.run.replay import Execution
 from celeryflow.runtime.snapshot.fold import Snapshot
+from celeryflow.runtime.snapshot.record import StepRecord
 from celeryflow.runtime.sources import Source
 
 if TYPE_CHECKING:
@@ -223,7 +226,7 @@ class Run(Generic[R]):
         """
         record = self.snapshot().record(step)
         node = record.node
-        if partial and node.is_map:
+        if partial and node.is_map and (record.length is not None or not record.status.is_terminal):
             return self._outputs.gathered(node, self._length(node))
         if record.status is State.FAILURE:
             raise self._outputs.map_error(node, self._length(node)) if node.is_map else self._outputs.step_error(node)
@@ -235,6 +238,84 @@ class Run(Generic[R]):
             )
             raise RunError(f"step {step!r} of run {self.id!r} is {record.status.value} and has no value.{hint}")
         return self._outputs.value(node)
+
+    def as_completed(self, step: str) -> Arrivals[tuple[Any, Any]]:
+        """Items of a map as they arrive, for ``for`` and for ``async for``.
+
+        Parameters
+        ----------
+        step : str
+            Name of a map, or of a step, which has one value.
+
+        Returns
+        -------
+        iterator of (key, value)
+            The index of the item, its key where a dict was mapped, or None for a step. First what is there, then each
+            as it comes; after the last one the loop ends.
+
+        Raises
+        ------
+        UnknownStepError
+            At once, if there is no such step.
+        StepFailedError, RunCancelledError, RunTimeoutError, RunError
+            After the last value, if the step failed, or others never came. Items that ``on_error="skip"`` leaves out do
+            not appear; with ``"return"`` the exception is the value.
+        """
+        return Arrivals(self._arriving(self.snapshot().record(step)))
+
+    def _arriving(self, record: StepRecord) -> Iterator[tuple[Any, Any]]:
+        name, is_map = record.node.name, record.node.is_map
+        if is_map:
+            yield from arriving(record, self._events, self._outputs, self._await_events)
+        while not record.status.is_terminal:
+            self._await_events()
+        if record.status is State.CANCELLED and self._snapshot.status.is_terminal:
+            self.result()  # raises why the run ended before it
+        if not is_map or record.status is not State.SUCCESS:
+            yield None, self.value(name)
+
+    def inputs(self, step: str, index: int | None = None) -> dict[str, Any]:
+        """The arguments of one execution, as they were, by the names of the function's parameters.
+
+        Parameters
+        ----------
+        step : str
+            Name of the step.
+        index : int, optional
+            Item of a map, from 0; by default the first that failed.
+
+        Raises
+        ------
+        UnknownStepError, UnknownError, ArgumentError
+            If there is no such execution, or the index is missing.
+        RunError
+            If it has not got its inputs: they failed, or are not there yet.
+        """
+        return Execution(self._source, self.snapshot(), step, index).inputs()
+
+    def replay(self, step: str, index: int | None = None, function: Callable[..., Any] | None = None) -> Any:
+        """Execute a step, or an item of a map, once more: here, with its real inputs.
+
+        An exception is the function's own, so that a debugger reaches it. What is printed appears here,
+        ``cf.current()`` is as it was, and the run does not notice: nothing is stored, and no limit is kept.
+
+        Parameters
+        ----------
+        step, index
+            As of ``inputs``.
+        function : callable, optional
+            By default the stored code; or a mended one, to be tried on these inputs.
+
+        Returns
+        -------
+        What the function returns.
+
+        Raises
+        ------
+        UnknownStepError, UnknownError, ArgumentError, RunError
+            As of ``inputs``.
+        """
+        return Execution(self._source, self.snapshot(), step, index).replay(function)
 
     def _length(self, node: Node) -> int:
         length = self._snapshot.record(node.name).length

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -127,6 +127,10 @@ class Inline:
     def _learn(self, traced: Traced, digests: Sequence[str]) -> None:
         callees = (call.callee for call in traced.calls)
         self._functions |= {d: (c.function, c.retry_on) for d, c in zip(digests, callees, strict=True)}
+
+    def function(self, digest: str) -> Callable[..., Any]:
+        """A function of the workflow."""
+        return self._functions[digest][0]
 
     def run(self) -> None:
         """Run every step whose inputs are there."""

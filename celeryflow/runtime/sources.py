@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec.structs import replace
 
@@ -21,6 +21,7 @@ from celeryflow.runtime.unserved import unserved
 from celeryflow.store import events
 from celeryflow.store.connect import ConnectionLost
 from celeryflow.store.generations import begin, expanded_items
+from celeryflow.values.functions import unpack_function
 from celeryflow.values.manifest import Part
 from celeryflow.values.vault import PART, Pointer, Vault
 
@@ -49,6 +50,9 @@ class Source(Protocol):
 
     def resume(self, snapshot: Snapshot) -> None:
         """Begin the next generation."""
+
+    def function(self, digest: str) -> Callable[..., Any]:
+        """The function that ran."""
 
     def unserved(self, nodes: Mapping[int, Node]) -> dict[str, list[str]]:
         """Queues in which steps are ready that no worker serves, and those steps."""
@@ -133,6 +137,13 @@ class StoredSource:
         store = self.session.link.store
         return b"parked" not in store.client.hkeys(store.keys.run(self.run, "meta")) and bool(store.live_workers())
 
+    def function(self, digest: str) -> Callable[..., Any]:
+        """As of Source."""
+        data = self.session.link.store.get_code(digest)
+        if data is None:
+            raise IntegrityError(f"the code {digest[:12]} of run {self.run!r} is no longer on the server.")
+        return unpack_function(data, digest)[0]
+
     def unserved(self, nodes: Mapping[int, Node]) -> dict[str, list[str]]:
         """As of Source; looked up twice a second at most. The embedded pool serves every queue, or is about to."""
         runtime, is_mine = self.session.runtime, self.pool == self.session.link.settings.pool
@@ -171,6 +182,10 @@ class InlineSource:
     def has_workers(self) -> bool:
         """As of Source."""
         return True
+
+    def function(self, digest: str) -> Callable[..., Any]:
+        """As of Source."""
+        return self.inline.function(digest)
 
     def unserved(self, nodes: Mapping[int, Node]) -> dict[str, list[str]]:
         """As of Source."""

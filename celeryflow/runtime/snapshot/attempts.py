@@ -142,6 +142,11 @@ class AttemptLog:
         self.durations.extend(durations if is_known else (NAN,) * count)
         return len(self.node) - 1
 
+    def latest(self, node: int, item: int) -> int:
+        """Number of the latest attempt of an item; 1 where none has ended."""
+        mine = (i for i in reversed(range(len(self))) if self.node[i] == node)
+        return next((self.attempt[i] for i in mine if 0 <= item - self.start[i] < self.count[i]), 1)
+
     def _join_commit(self, worker: str, at: float, spent: float, earliest: float) -> None:
         """Make room before a further entry of one commit: what a worker commits at once, it ran in turn."""
         if not worker or worker != self._commit[0] or not abs(at - self._commit[1]) < SAME_COMMIT_S:
