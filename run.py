@@ -5,6 +5,7 @@ usage: python3 run.py COMMAND [ARGUMENT ...]
 
   demo   see every pattern and a comparison at work
   test   run the tests
+  faults run every fault test, however long; --repeats N does so N times
   check  run the linters, the type checker and the import rules (takes no arguments)
   lab    open the notebooks in JupyterLab
   bench  measure against Celery, Dask, Ray and a process pool
@@ -45,6 +46,7 @@ PYTHON = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
 COMMANDS = {
     "demo": (".venv", [["celeryflow", "demo"]]),
     "test": (".venv", [["python", "-m", "pytest"]]),
+    "faults": (".venv", [["python", "tests/faults"]]),
     "check": (".venv", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["lint-imports"]]),
     "lab": (".venv", [["jupyter-lab", "notebooks"]]),
     "bench": (".venv-bench", [["python", "-m", "benchmarks"]]),

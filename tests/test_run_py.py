@@ -192,6 +192,7 @@ def test_help_shows_the_usage(house: House) -> None:
     [
         (["demo", "--only", "compare"], "celeryflow demo --only compare"),
         (["test", "-k", "a b"], "python -m pytest -k a b"),
+        (["faults", "--repeats", "2"], "python tests/faults --repeats 2"),
         (["lab", "--no-browser"], "jupyter-lab notebooks --no-browser"),
         (["bench", "chain"], "python -m benchmarks chain"),
     ],

@@ -1,0 +1,57 @@
+"""The house of the fault tests: an oracle, chance with its seed, figures, and places to break things in.
+
+A test that takes long has the marker ``slow_fault``: `run.py faults` runs it, and `run.py test` does not.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from shell import Shell, opened
+
+from .figures import Figures
+from .oracle import Oracle
+
+SEED = "CELERYFLOW_FAULT_SEED"
+"""Variable with the seed of a test that is to be repeated."""
+
+_figures = Figures()
+
+
+@pytest.fixture
+def oracle(tmp_path: Path) -> Oracle:
+    """A file in which the steps write down their executions themselves."""
+    return Oracle(str(tmp_path / "oracle.jsonl"))
+
+
+@pytest.fixture
+def chance() -> random.Random:
+    """Where to strike. The seed is shown where the test fails."""
+    seed = os.environ.get(SEED) or secrets.token_hex(4)
+    print(f"{SEED}={seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def figures() -> Figures:
+    """What is shown at the end of the test run."""
+    return _figures
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """A directory of the test's own for kernels and commands; nothing of it is left behind."""
+    with opened(tmp_path) as shell:
+        yield shell
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if lines := _figures.lines():
+        terminalreporter.section("figures of the faults")
+        terminalreporter.write_line("\n".join(lines))
