@@ -13,10 +13,11 @@ from celeryflow.runtime.files import last_lines, open_log
 from celeryflow.runtime.processes import LAUNCH, die_with, end_family, start_mark
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 QUICK_S = 5.0
-"""A process that ended sooner than this after its start counts towards giving up."""
+"""A process that ended sooner than this after its start counts towards giving up, but where it was killed at work."""
 
 FINISH_SIGNAL = signal.SIGUSR2
 """As of `celeryflow.engine.app`, which takes too long to import."""
@@ -40,13 +41,24 @@ class Child:
         Its `LAUNCH` variable, by which its descendants are found.
     facts : dict
         What else its entry in the record says.
+    was_at_work : callable or None
+        Tells of a process that was killed whether it had got so far: then it was no fault of how it is started.
     **options
         For `subprocess.Popen`: ``env``, ``cwd``, ``umask``, ``pass_fds``.
     """
 
-    def __init__(self, name: str, command: list[str], log: Path, launch: str, facts: dict[str, Any], **options: Any):
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        log: Path,
+        launch: str,
+        facts: dict[str, Any],
+        was_at_work: Callable[[int], bool] | None = None,
+        **options: Any,
+    ):
         self.name, self.command, self.log, self.launch = name, command, log, launch
-        self.facts, self.options = facts, options
+        self.facts, self.was_at_work, self.options = facts, was_at_work, options
         self.options["env"] = {**options["env"], LAUNCH: launch}
         self.process: subprocess.Popen[bytes] | None = None
         self.mark = ""
@@ -62,7 +74,8 @@ class Child:
             if self.process.poll() is None:
                 return False
             end_family({self.process.pid: self.mark}, self.launch)
-            self._died(f"exit code {self.process.returncode}")
+            is_sound = self.process.returncode < 0 and self.was_at_work and self.was_at_work(self.process.pid)
+            self._died(f"exit code {self.process.returncode}", bool(is_sound))
             return True
         if self.failure or time.monotonic() < self.next_start:
             return False
@@ -87,9 +100,10 @@ class Child:
         else:
             self.mark = start_mark(self.process.pid)
 
-    def _died(self, how: str) -> None:
+    def _died(self, how: str, is_sound: bool = False) -> None:
         self.process = None
-        self.deaths = self.deaths + 1 if time.monotonic() - self.started < QUICK_S else 1
+        is_quick = time.monotonic() - self.started < QUICK_S and not is_sound
+        self.deaths = self.deaths + 1 if is_quick else 1
         self.next_start = time.monotonic() + 0.1 * 4 ** (self.deaths - 1)
         if self.deaths >= QUICK_DEATHS:
             self.failed_at = time.time()

@@ -92,6 +92,7 @@ class Keeper:
             self.home / LOGS / f"worker-{number}.log",
             f"{self.launch}.worker-{number}",
             {"pool": request["pool"]},
+            self._was_at_work,
             env=environment,
             cwd=request["directory"],
             umask=self.umask,
@@ -165,9 +166,12 @@ class Keeper:
                 former.ask_to_finish()
 
     def _is_at_work(self, worker: Child) -> bool:
+        return worker.process is not None and self._was_at_work(worker.process.pid)
+
+    def _was_at_work(self, pid: int) -> bool:
+        """Whether the worker of that process id has got so far as to say so to the server."""
         from celeryflow.runtime import server
 
-        pid = worker.process.pid if worker.process else 0
         return server.ask(str(self.socket), f"EXISTS celeryflow:worker:{gethostname()}:{pid}") == b":1\r\n"
 
     def _is_here(self, member: dict[str, Any]) -> bool:
