@@ -55,6 +55,10 @@ class Runtime:
         """Which start of the runtime this is."""
         return str(read_record(self._home / RECORD).get("launch", ""))
 
+    def is_pinned(self) -> bool:
+        """Whether it runs whoever uses it, and so do the runs of notebooks that have gone."""
+        return any(read_record(path).get("pinned") for path in self._member.parent.glob("*.json"))
+
     def has_pool(self) -> bool:
         """Whether workers are kept for kernels like this one."""
         return bool(read_record(self._home / RECORD).get("sizes", {}).get(pools.name()))

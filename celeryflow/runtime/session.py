@@ -115,7 +115,8 @@ def _embedded(settings: Settings, workers: int | None) -> Session:
     runtime = embedded.join(Path.cwd(), workers)
     kept: dict[str, Any] = {"retention_s": settings.retention_s, "blob_limit_bytes": settings.blob_limit_bytes}
     link = Link.open(Settings(**{**vars(runtime.settings), **kept}))
-    _park_abandoned(link.store, runtime.launch())
+    if not runtime.is_pinned():
+        _park_abandoned(link.store, runtime.launch())
     return Session(link, runtime, os.getpid())
 
 
