@@ -93,6 +93,7 @@ class Worker:
     def _in_child(self, **_: Any) -> None:
         os.setpgid(0, 0)
         processes.die_with_parent()
+        processes.become_subreaper()
         _allow_children()
         process: Any = billiard.current_process()
         self.slots.await_clear(process.index, timeout_s=2.0)
@@ -146,11 +147,11 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
         def start(self, parent: Any) -> None:
             pool = parent.pool._pool
 
-            def pids() -> list[int]:
-                return [process.pid for process in pool._pool]
+            def members() -> dict[int, Any]:
+                return {process.pid: process for process in pool._pool}
 
             link = Link.open(worker.settings)
-            self.supervisor = Supervisor(link, worker.slots, worker.name, worker.outputs, pids, worker.send)
+            self.supervisor = Supervisor(link, worker.slots, worker.name, worker.outputs, members, worker.send)
             self.supervisor.start()
             worker_shutting_down.connect(self.begin_stop, weak=False)
             signal.signal(FINISH_SIGNAL, self.finish)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 
+from celeryflow.engine import processes
 from celeryflow.engine.event_loop import EventLoop, concurrency
 from celeryflow.engine.execute import Executor, finish
 from celeryflow.engine.lane import Lane
@@ -46,6 +47,7 @@ class Drainer:
                     self.lane.idle()  # until the next process is there to take tickets
                 else:
                     self.lane.leave()
+                    processes.reap_orphans(set())
 
     def interrupt(self) -> None:
         """Stop what the supervisor has asked to stop; called by a signal."""

@@ -103,7 +103,8 @@ class EventLoop:
         lanes = []
         for number in range(concurrency(queue) + 1):
             slot = self._own.slots.slot(self._index, number)
-            lane = replace(self._own, slot=slot, executor=self._own.executor.on_loop(slot), door=self._door)
+            executor = self._own.executor.on_loop(slot)
+            lane = replace(self._own, slot=slot, executor=executor, door=self._door, is_alone=self._is_empty)
             name = f"{queue}|{worker}|{process}/{number}"
             lanes.append(replace(lane, name=name) if number else replace(lane, is_for_one=True))
         return lanes
@@ -160,6 +161,9 @@ class EventLoop:
         finally:
             del self._active[claim.token]
             self._left.set()
+
+    def _is_empty(self) -> bool:
+        return not self._active and not self._line.locked()
 
     def _fits(self, claim: Claim) -> bool:
         """A step under which a process died runs alone, lest it take others with it; so does one of another place."""

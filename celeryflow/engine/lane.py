@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
@@ -27,7 +28,8 @@ def _open(_: Claim) -> AbstractAsyncContextManager[None]:
 class Lane:
     """Where a drainer works: its name in the store, and what it works with.
 
-    `door` is passed by each claim before it is executed; a lane that `is_for_one` takes no further one.
+    `door` is passed by each claim before it is executed; a lane that `is_for_one` takes no further one. After a step,
+    `is_alone` tells whether nothing else runs in this process.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Lane:
     slots: Slots
     is_for_one: bool = False
     door: Callable[[Claim], AbstractAsyncContextManager[None]] = _open
+    is_alone: Callable[[], bool] = lambda: True
 
     @property
     def is_spent(self) -> bool:
@@ -78,8 +81,15 @@ class Lane:
         except Exception as error:  # noqa: BLE001 - a damaged manifest, say, is the steps' failure and never a hang
             results = self.executor.fail(claim, error)
         following = "" if self.is_for_one or self.is_closing else secrets.token_hex(16)
+        if self.slot.is_stopped:
+            self._end_leftovers()
         _, more, following_claim = self.link.store.commit(self.name, claim.token, following, self.label, results)
         return more, following_claim
+
+    def _end_leftovers(self) -> None:
+        """What a stopped step has started ends with it, and with this process, where it does nothing else."""
+        if self.is_alone() and processes.has_started_others():
+            processes.kill_tree(os.getpid())
 
     async def _execute(self, claim: Claim) -> list[Result]:
         if self.surroundings.enter(claim.run):

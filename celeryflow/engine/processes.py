@@ -7,6 +7,10 @@ import ctypes
 import os
 import signal
 import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
 
 import psutil
 from billiard.compat import mem_rss
@@ -74,15 +78,60 @@ def _own_bytes(process: psutil.Process) -> int:
 def kill_tree(pid: int) -> None:
     """End a process, its group, and its descendants in whatever group."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(pid).children(recursive=True)
+        root = psutil.Process(pid)
+        if pid != os.getpid():
+            root.suspend()  # it must not see the others die, nor start more
+        for process in root.children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getpgid(pid) == pid:
                 os.killpg(pid, signal.SIGKILL)
-        for process in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def has_started_others() -> bool:
+    """Whether this process has children that run; of those whose parents have gone it is the parent (Linux)."""
+    return any(is_alive(child) for child in _children())
+
+
+def end_strays(own: Collection[int]) -> None:
+    """Kill descendants that came home because the pool process that they came from has died (Linux).
+
+    A pool process that was just forked may not be among its `own` yet: it is of the same session, and leads its group.
+    """
+    session, group = os.getsid(0), os.getpgid(0)
+    for child in _children():
+        with contextlib.suppress(ProcessLookupError):
+            is_pools = os.getsid(child) == session and os.getpgid(child) in (group, child)
+            if child not in own and not is_pools:
+                kill_tree(child)
+
+
+def _children() -> list[int]:
+    """Those of this process; where the kernel keeps lists of them, without a look at all processes (5 ms)."""
+    try:
+        lists = [path.read_text() for path in Path("/proc/self/task").glob("*/children")]
+    except OSError:  # a thread has ended
+        lists = []
+    if not lists:
+        return [child.pid for child in psutil.Process().children()]
+    return [int(pid) for pids in lists for pid in pids.split()]
+
+
+def how_it_ended(process: Any) -> str:
+    """What is known of the end of a pool process, a `billiard.Process`, that is no longer alive."""
+    code = process.exitcode if process is not None else None
+    for _ in range(10):
+        if code is not None or process is None:
+            break
+        time.sleep(0.01)  # another thread is burying it just now
+        code = process.exitcode
+    if code is None:
+        return "died"
+    names = {number.value: number.name for number in signal.Signals}
+    return f"was killed by {names.get(-code, f'signal {-code}')}" if code < 0 else f"exited with code {code}"
 
 
 def reap_orphans(own: set[int]) -> None:

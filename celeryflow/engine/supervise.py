@@ -14,7 +14,9 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
 
 from celeryflow.engine import processes
 from celeryflow.engine.execute import Executor
@@ -31,6 +33,7 @@ from celeryflow.version import __version__
 TICK_S = 0.1
 SOFT_STOP_S = 0.5
 GRACE_S = 1.5
+STRAYS_S = 1.0
 DUE = "!"
 """The group of what only supervisors serve."""
 
@@ -42,8 +45,8 @@ class Supervisor:
 
     Parameters
     ----------
-    pids : callable
-        Process ids of the pool's children now.
+    pool : callable
+        The pool's processes now, by their ids.
     send : callable
         Sends a ticket to the group's queue.
     """
@@ -54,11 +57,13 @@ class Supervisor:
         slots: Slots,
         worker: str,
         outputs: Sequence[int],
-        pids: Callable[[], Sequence[int]],
+        pool: Callable[[], Mapping[int, Any]],
         send: Callable[[str], None],
     ) -> None:
         self.link, self.slots, self.worker, self.outputs = link, slots, worker, outputs
-        self._pids, self._send = pids, send
+        self._pool, self._send = pool, send
+        self._processes: dict[int, Any] = {}
+        self._strays_until = 0.0
         self._interrupted: dict[str, float] = {}
         self._killed: set[int] = set()
         self._stop_by = NEVER
@@ -99,6 +104,8 @@ class Supervisor:
     def _tick(self) -> None:
         busy = self.slots.busy()
         pids, started = {doing.pid for doing in busy.values()}, Counter(d.pid for d in busy.values() if d.node >= 0)
+        pool = self._pool()
+        self._processes = {pid: found for pid, found in {**self._processes, **pool}.items() if pid in pids | {*pool}}
         dead = {pid for pid in pids if not processes.is_alive(pid)}
         for (index, lane), doing in [*busy.items()]:
             if doing.pid in dead:
@@ -122,11 +129,15 @@ class Supervisor:
         held = {doing.token for doing in busy.values()}
         self._interrupted = {token: since for token, since in self._interrupted.items() if token in held}
         for drainer in beat.expired:
-            self._reap_expired(drainer)
+            self._reap_unseen(drainer, "its worker was silent for longer than its lease")
         if not self.slots.is_stopping:
             for ticket in beat.tickets:
                 self._send(ticket)
-        processes.reap_orphans(set(self._pids()))
+        if dead:
+            self._strays_until = time.monotonic() + STRAYS_S
+        if time.monotonic() < self._strays_until:
+            processes.end_strays(pool)
+        processes.reap_orphans({*self._pool()})
 
     def _check(self, slot: Slot, doing: Doing, over: Sequence[str]) -> None:
         """End what must not go on: past its limit, of a run that is over, or in the way of a planned stop."""
@@ -186,7 +197,8 @@ class Supervisor:
         if now is not None and (now.pid, now.token) == (doing.pid, doing.token):
             self._interrupted[doing.token] = time.monotonic()
             slot.stop(doing.token)
-            os.kill(doing.pid, signal.SIGUSR1)
+            with suppress(ProcessLookupError):
+                os.kill(doing.pid, signal.SIGUSR1)
 
     def _finish_stop(self, doing: Doing) -> None:
         """It was interrupted and still does the same. What else the process does is handed back uncharged."""
@@ -213,12 +225,12 @@ class Supervisor:
     def _bury(self, index: int, lane: int, doing: Doing, is_alone: bool) -> None:
         """A child died: a claim of it goes back, and the item that it had started is charged."""
         planned = doing.token in self._interrupted or doing.pid in self._killed
-        reason = f"worker process {doing.pid} died"
         self._ship(index, doing, is_over=True)
         if planned:
             self.link.store.release(doing.drainer)
         else:
-            self._reap(doing, reason, is_alone)
+            how = processes.how_it_ended(self._processes.get(doing.pid))
+            self._reap(doing, f"worker process {doing.pid} {how}", is_alone)
         self.slots.slot(index, lane).clear()
 
     def _ship(self, index: int, doing: Doing, is_over: bool = False) -> None:
@@ -228,12 +240,12 @@ class Supervisor:
         if is_over or os.fstat(file).st_size > slot.shipped:
             ship(file, slot, self.link.store, place, self._label(doing.pid), is_over)
 
-    def _reap_expired(self, drainer: str) -> None:
-        """A lease ran out: what had started is known only where the claim has a single item."""
+    def _reap_unseen(self, drainer: str, reason: str) -> None:
+        """Nobody saw what it did: what had started is known only where the claim has a single item."""
         token, run, units = self.link.store.held_claim(drainer)
         started = (units[0][0], units[0][1]) if len(units) == 1 and units[0][2] == 1 else (-1, -1)
         doing = Doing(int(drainer.rpartition("|")[2].partition("-")[0]), drainer, token, run, *started)
-        self._reap(doing, "its worker was silent for longer than its lease")
+        self._reap(doing, reason)
 
     def _reap(self, doing: Doing, reason: str, is_alone: bool = True) -> None:
         """Take a claim back. An item cannot fail for a death in company: it runs alone the next time."""
@@ -265,7 +277,7 @@ class Supervisor:
         for drainer in self.link.store.drainers():
             where, _, pid = drainer.split("|")[1].partition(":")
             if where == host and pid.isdigit() and not processes.is_alive(int(pid)):
-                self._reap_expired(drainer)
+                self._reap_unseen(drainer, f"its worker {where}:{pid} died")
 
     def _label(self, pid: int) -> str:
         return f"{socket.gethostname()}:{pid}"
