@@ -493,8 +493,10 @@ class Told:
         """One more event."""
         assert event.seq == self.seq + 1
         assert not self.seq or RUN_TRANSITIONS[self.status], f"{event} after the run's end"
-        assert event.node not in self.ended, f"{event} after the node's end"
         self.seq = event.seq
+        if event.event == "stale":
+            return  # it tells of an attempt that was over
+        assert event.node not in self.ended, f"{event} after the node's end"
         if event.node < 0:
             self._hear_of_run(event)
         elif event.event == "length":

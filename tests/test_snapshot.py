@@ -114,6 +114,27 @@ def test_a_lost_worker_is_told_and_its_items_are_ready_again() -> None:
     assert rows["started_at"].isna().tolist() == [False, True, False, False]
 
 
+def test_a_lost_attempt_that_ends_after_all_came_too_late() -> None:
+    feed = Feed(graph(node(0, "a")))
+    feed("claimed", 0, worker="w:1").after(11.0)("lost", 0, worker="w:1", error="silent", tries=1)
+    feed("claimed", 0, attempt=2, worker="w:2")("success", 0, attempt=2, worker="w:2")("stale", 0, worker="w:1")
+    rows = timeline(feed)
+    assert rows["outcome"].tolist() == ["stale", "success"]
+    assert rows["attempt"].tolist() == [1, 2]
+    assert rows["reason"][0] == "silent; its result came too late and was not stored"
+    assert feed.record("a").status is S.SUCCESS
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "outcome"),
+    [("cancelled", "by me", "cancelled"), ("failure", "deadline: it ran too long", "timeout")],
+)
+def test_what_was_under_way_when_the_run_ended_says_why(status: str, reason: str, outcome: str) -> None:
+    feed = Feed(pipeline())
+    feed("claimed", 0, worker="w:1").after(1.0)("ended", status=status, error=reason)
+    assert timeline(feed)[["outcome", "reason"]].to_numpy().tolist() == [[outcome, reason]]
+
+
 def test_an_absorbed_failure_is_counted_and_does_not_fail_the_map() -> None:
     feed = Feed(graph(a_map(0, "m", length=2, phase="p")))
     feed("failure", 0, 0, kind="exception", error="E: x", is_absorbed=True, worker="w:1")("success", 0, 1)

@@ -107,6 +107,31 @@ def test_an_arm_that_was_not_taken_stays_so_where_the_run_ended_before_it_was_to
     assert store.client.get(store.keys.run("run", "state")) == b"ss.sss"
 
 
+def test_a_result_that_comes_after_its_claim_was_taken_back_is_told_once(store: Store) -> None:
+    publish(store, steps([(), ()]))
+    store.claim(DRAINER, "token", WORKER)
+    assert store.reap(DRAINER, "token", "silent", WORKER, (0, 0))
+    for _ in range(2):
+        answer, _, _ = store.commit(DRAINER, "token", "", WORKER, [make_result((0, 0), "success", attempt=1)])
+        assert answer == "stale"
+    last = told(store)[-1]
+    assert (last.event, last.node, last.start, last.worker) == ("stale", 0, 0, WORKER)
+    assert [event.event for event in told(store)].count("stale") == 1
+
+
+@pytest.mark.parametrize("verb", ["lost", "retrying"])
+def test_what_is_tried_again_says_the_how_manieth_time_it_is(store: Store, verb: str) -> None:
+    publish(store, steps([()]))
+    for number in range(1, 4):
+        _, claim = store.claim(DRAINER, f"token {number}", WORKER)
+        assert claim is not None
+        if verb == "lost":
+            store.reap(DRAINER, claim.token, "gone", WORKER, (0, 0))
+        else:
+            store.commit(DRAINER, claim.token, "", WORKER, [make_result((0, 0), "retry")])
+    assert [event.tries for event in told(store) if event.event == verb] == [1, 2, 3]
+
+
 def test_runs_of_one_priority_take_turns(store: Store) -> None:
     for run in "abc":
         publish(store, steps([()] * 2), run)

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 import pytest
+from feeds import Feed, a_map, graph, node
 from rich.console import Console
 from showcase import chain, events, failed, one_step, running
 
@@ -56,6 +57,35 @@ def test_a_run_that_stands_still_says_that_its_worker_was_lost() -> None:
     assert "worker lost, retrying" in text(snapshot)
     assert "worker lost, retrying" in html(snapshot)
     assert boxes.drawing(snapshot.graph, snapshot).boxes[0].note == "worker lost"
+
+
+def test_a_lost_worker_is_told_until_the_next_attempt_has_ended() -> None:
+    feed = Feed(graph(node(0, "a")))
+    feed("claimed", 0, worker="w:1").after(1.0)("lost", 0, error="was killed by SIGKILL", tries=1)
+    for _ in range(2):
+        assert "worker lost, retrying (1 of 3)" in text(feed.snapshot)
+        assert "worker lost, retrying (1 of 3)" in html(feed.snapshot)
+        feed("claimed", 0, attempt=2, worker="w:2")
+    assert boxes.drawing(feed.snapshot.graph, feed.snapshot).boxes[0].note != "worker lost, retry 1 of 3"
+    feed("success", 0, attempt=2, worker="w:2")
+    assert "worker lost" not in text(feed.snapshot) + html(feed.snapshot)
+
+
+def test_a_retry_says_when_it_begins_and_the_how_manieth_it_is() -> None:
+    feed = Feed(graph(node(0, "a", retries=2)))
+    feed("claimed", 0, worker="w:1").after(1.0)("retrying", 0, error="OSError: 503", delay_s=3.2, tries=1)
+    assert "failed, retrying in 4 s (1 of 2)" in text(feed.snapshot)
+    assert "failed, retrying in 2 s (1 of 2)" in html(feed.snapshot, now=feed.now + 1.5)
+    feed.after(3.5)("claimed", 0, attempt=2, worker="w:2")
+    assert "failed, retrying (1 of 2)" in text(feed.snapshot)
+    feed("success", 0, attempt=2, worker="w:2")
+    assert "failed, retrying" not in text(feed.snapshot) + html(feed.snapshot)
+
+
+def test_of_several_retries_the_latest_is_told_and_how_many_there_are() -> None:
+    feed = Feed(graph(a_map(0, "m", length=5, retries=2)))
+    feed("retrying", 0, 1, delay_s=60.0, tries=2).after(0.1)("lost", 0, 3, error="gone", tries=1)
+    assert "2 retrying · worker lost, retrying (1 of 3)" in text(feed.snapshot)
 
 
 def test_what_to_type_next_fits_how_the_run_stands() -> None:
@@ -128,6 +158,7 @@ def test_a_log_gets_a_line_an_end_and_no_control_codes(monkeypatch: pytest.Monke
         live.update(failed())
         before = written(to)
     assert before.splitlines() == [
+        "↻ planes  failed, retrying in 9 s: OSError: 503",
         "✓ extract  3 / 3  5.9 s",
         "✕ transform  671 / 672  4.3 s  1 failed",
         "⊘ load  0 / 1  1 skipped",
@@ -145,6 +176,24 @@ def test_a_log_tells_a_lost_worker_once() -> None:
         live.update(snapshot)
         live.update(snapshot)
     assert written(to).count("↻ a  worker lost, retrying: signal 9\n") == 1
+
+
+def test_a_log_tells_each_attempt_that_is_followed_by_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("celeryflow.view.text.UPDATES_A_SECOND", 1e9)
+    monkeypatch.setattr("celeryflow.view.text.SHARE_OF_A_CORE", 1e9)
+    feed, to = Feed(graph(node(0, "a", retries=2))), console(is_terminal=False)
+    with LiveText(to) as live:
+        for tries in (1, 2):
+            feed("retrying", 0, error="OSError: 503", delay_s=3.2, tries=tries)
+            live.update(feed.snapshot)
+            live.update(feed.snapshot)
+        live.update(feed("lost", 0, error="was killed by SIGKILL", tries=1).snapshot)
+        told = written(to).splitlines()
+    assert told == [
+        "↻ a  failed, retrying in 4 s (1 of 2): OSError: 503",
+        "↻ a  failed, retrying in 4 s (2 of 2): OSError: 503",
+        "↻ a  worker lost, retrying (1 of 3): was killed by SIGKILL",
+    ]
 
 
 def test_a_queue_that_nobody_serves_is_named_while_that_is_so() -> None:

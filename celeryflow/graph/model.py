@@ -225,7 +225,7 @@ class Event(Record, frozen=True):
     event : str
         ``submitted, started, ended`` of the run (`status` says how it ended);
         ``length`` of a map (`count` is its length); ``settled`` of a map (`status`);
-        ``claimed, success, failure, skipped, retrying, lost, released, expanded`` of items;
+        ``claimed, success, failure, skipped, retrying, lost, stale, released, expanded`` of items;
         ``cancelled`` of a node that nothing needs any more (`error` says why).
     node : int
         Index of the node, -1 for the run itself.
@@ -255,6 +255,8 @@ class Event(Record, frozen=True):
         Size of what was stored.
     delay_s : float
         For ``retrying``: the wait before the next attempt.
+    tries : int
+        For ``retrying`` and ``lost``: how many attempts of the item have ended so by now; 0 where nobody is charged.
     cause : int
         For ``skipped`` by the store: the node that failed, was skipped, or decided otherwise.
     part : int
@@ -280,6 +282,7 @@ class Event(Record, frozen=True):
     durations_s: tuple[float, ...] = ()
     output_bytes: int = 0
     delay_s: float = 0.0
+    tries: int = 0
     cause: int = -1
     part: int = -1
     nodes: tuple[Node, ...] = ()

@@ -16,7 +16,7 @@ PAGE = 1000
 """Events a reply: 5,000 kept the server from others for longer than anything else it did."""
 
 _CONVERT: dict[str, Callable[[bytes], Any]] = {
-    **dict.fromkeys(("node", "start", "count", "attempt", "generation", "output_bytes"), int),
+    **dict.fromkeys(("node", "start", "count", "attempt", "generation", "output_bytes", "tries"), int),
     **dict.fromkeys(("at", "waited_s", "delay_s"), float),
     **dict.fromkeys(("event", "worker", "status", "kind", "error"), lambda value: value.decode(errors="replace")),
     "is_absorbed": lambda value: value == b"1",

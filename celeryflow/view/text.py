@@ -125,8 +125,8 @@ def _foot(snapshot: Snapshot) -> list[Line]:
 class LiveText:
     """Shows a run while it goes on: redrawn in a terminal, line by line in a log.
 
-    Where the console is no terminal no control codes are written: a line when a phase or step ends or a
-    worker is lost, and all of it at the end.
+    Where the console is no terminal no control codes are written: a line when a phase or step ends or is
+    tried again, and all of it at the end.
 
     Parameters
     ----------
@@ -141,7 +141,7 @@ class LiveText:
         self._next_at = float("-inf")
         self._told: set[tuple[int, str]] = set()
         self._noticed: set[str] = set()
-        self._losses: dict[int, int] = {}
+        self._tried: dict[int, int] = {}
 
     def __enter__(self) -> LiveText:
         if self.console.is_terminal and not self.console.is_dumb_terminal:
@@ -181,11 +181,12 @@ class LiveText:
             self._tell(snapshot, now)
 
     def _tell(self, snapshot: Snapshot, now: float | None) -> None:
-        """Write a line for each loss and each end that was not told yet."""
+        """Write a line for what is tried again, and for each end, that was not told yet."""
         for record in snapshot.top:
-            if record.losses > self._losses.get(record.node.index, 0):
-                self._losses[record.node.index] = record.losses
-                self._print(Text(_told_loss(record)))
+            tried = record.losses + record.retries
+            if tried > self._tried.get(record.node.index, 0):
+                self._tried[record.node.index] = tried
+                self._print(Text(_told_again(record)))
         for notice in words.unserved(snapshot):
             if notice not in self._noticed:
                 self._noticed.add(notice)
@@ -213,9 +214,10 @@ class LiveText:
         return plainer
 
 
-def _told_loss(record: StepRecord) -> str:
-    why = f": {words.plain(record.error)}" if record.is_lost else ""
-    return f"{words.GLYPHS[State.RETRYING]} {words.step_name(record)}  worker lost, retrying{why}"
+def _told_again(record: StepRecord) -> str:
+    latest = record.latest
+    said = f"{words.again(latest, latest.delay_s)}: {words.plain(latest.reason)}" if latest else "retrying"
+    return f"{words.GLYPHS[State.RETRYING]} {words.step_name(record)}  {said}"
 
 
 def _told(row: Summary) -> str:

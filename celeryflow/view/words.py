@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from math import ceil
 
 from celeryflow.graph.model import Role
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.fold import Snapshot
-from celeryflow.runtime.snapshot.record import StepRecord
+from celeryflow.runtime.snapshot.record import Again, StepRecord
 from celeryflow.runtime.snapshot.summary import Summary
 
 GLYPHS: dict[State, str] = {
@@ -89,11 +90,18 @@ def troubles(row: Summary) -> str:
             (row.failed, "failed"),
             (row.skipped, "skipped"),
             (row.cancelled, "cancelled"),
-            (row.retrying, "retrying"),
+            (row.retries if row.retries > 1 else 0, "retrying"),
         )
         if n
     ]
-    return " · ".join([*parts, "worker lost, retrying"] if row.is_lost else parts)
+    return " · ".join([*parts, again(row.again, row.again_in_s)] if row.again else parts)
+
+
+def again(what: Again, in_s: float = 0.0) -> str:
+    """What is tried again, when, and the how manieth time of how many: ``failed, retrying in 4 s (1 of 2)``."""
+    wait = f" in {ceil(in_s)} s" if 1 <= in_s < 60 else f" in {seconds(in_s)}" if in_s >= 0.05 else ""
+    count = f" ({what.tries} of {what.most})" if what.tries else ""
+    return f"{'worker lost' if what.is_lost else 'failed'}, retrying{wait}{count}"
 
 
 def note(record: StepRecord, now: float) -> str:
@@ -104,7 +112,7 @@ def note(record: StepRecord, now: float) -> str:
 
 def _note(record: StepRecord, now: float) -> str:
     if record.is_lost and not record.running:
-        return "worker lost"
+        return f"worker lost{_of(record)}"
     if record.status in (State.PENDING, State.READY):
         return ""
     if record.node.is_map:
@@ -115,6 +123,11 @@ def _note(record: StepRecord, now: float) -> str:
     if record.status in (State.SKIPPED, State.CANCELLED, State.FAILURE):
         return {"skipped": "skipped", "cancelled": "cancelled"}.get(record.status, "failed")
     return seconds(record.duration_s(now))
+
+
+def _of(record: StepRecord) -> str:
+    latest = [*record.again.values()][-1:]
+    return f", retry {latest[0].tries} of {latest[0].most}" if latest and latest[0].tries else ""
 
 
 def label(record: StepRecord) -> str:

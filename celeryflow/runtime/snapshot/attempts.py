@@ -9,6 +9,7 @@ from enum import StrEnum
 from celeryflow.graph.states import State
 
 NAN = float("nan")
+TOO_LATE = "its result came too late and was not stored"
 SAME_COMMIT_S = 0.001
 """Events of one worker that are no further apart belong to one commit."""
 
@@ -146,6 +147,16 @@ class AttemptLog:
         """Number of the latest attempt of an item; 1 where none has ended."""
         mine = (i for i in reversed(range(len(self))) if self.node[i] == node)
         return next((self.attempt[i] for i in mine if 0 <= item - self.start[i] < self.count[i]), 1)
+
+    def refuse(self, node: int, item: int, worker: str) -> None:
+        """Turn what was lost with this worker into what came too late."""
+        lost, label = OUTCOME_CODE[Outcome.WORKER_LOST], self.words.number(worker)
+        for entry in reversed(range(len(self))):
+            is_here = self.node[entry] == node and 0 <= item - self.start[entry] < self.count[entry]
+            if is_here and (self.worker[entry], self.outcome[entry]) == (label, lost):
+                self.outcome[entry] = OUTCOME_CODE[Outcome.STALE]
+                self.reason[entry] = self.words.number(f"{self.words.texts[self.reason[entry]]}; {TOO_LATE}")
+                return
 
     def _join_commit(self, worker: str, at: float, spent: float, earliest: float) -> None:
         """Make room before a further entry of one commit: what a worker commits at once, it ran in turn."""

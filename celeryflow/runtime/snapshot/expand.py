@@ -21,7 +21,7 @@ NO_OUTCOME = -1
 """Code of an attempt that still runs."""
 
 _SUCCESS = STATE_CODE[State.SUCCESS]
-_WORKER_LOST = OUTCOME_CODE[Outcome.WORKER_LOST]
+_UNNUMBERED = [NO_OUTCOME, OUTCOME_CODE[Outcome.WORKER_LOST], OUTCOME_CODE[Outcome.STALE]]
 _TERMINAL = np.array([state.is_terminal for state in State])
 
 
@@ -66,7 +66,7 @@ def expand(snapshot: Snapshot, node: int | None = None) -> Rows:
 
 def _numbered(rows: Rows) -> Rows:
     """Attempts whose end did not say their number are one more than the one before them."""
-    is_said = (rows.outcome != NO_OUTCOME) & (rows.outcome != _WORKER_LOST)
+    is_said = ~np.isin(rows.outcome, _UNNUMBERED)
     previous = _previous(rows.node, rows.item)
     attempt = rows.attempt.copy()
     # In order, as each takes its number from the one before; there are few of them.

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from celeryflow.errors import UnknownStepError, did_you_mean
 from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
-from celeryflow.runtime.snapshot.attempts import AttemptLog, MarkLog
+from celeryflow.runtime.snapshot.attempts import AttemptLog, MarkLog, outcome_of
 from celeryflow.runtime.snapshot.open_items import Claim
 from celeryflow.runtime.snapshot.record import FirstFailure, StepRecord, end_state
 from celeryflow.runtime.snapshot.summary import Summary, first_failure, summarise
@@ -150,8 +150,14 @@ class Snapshot:
             self.status, self.finished_at = end_state(event.status), event.at
             self.reason = event.error
             self.stopped = [(r.node.index, *held) for r in self.steps for held in sorted(r.open.claims.items())]
+            outcome = outcome_of(self.end_kind)
             for record in self.steps:
-                record.stop(event.at, event.generation)
+                record.stop(event.at, event.generation, event.error, outcome)
+
+    @property
+    def end_kind(self) -> str:
+        """Why what was under way at the run's end was stopped: ``deadline``, else ``cancelled``."""
+        return "deadline" if self.reason.startswith("deadline") else "cancelled"
 
     def _submit(self, event: Event) -> None:
         if self.submitted_at is not None:
@@ -293,6 +299,7 @@ _VERBS: dict[str, Callable[[StepRecord, Event], None]] = {
     "skipped": StepRecord.skip,
     "retrying": StepRecord.retry,
     "lost": StepRecord.lose,
+    "stale": StepRecord.refuse,
     "released": StepRecord.release,
     "expanded": StepRecord.expand,
     "cancelled": StepRecord.cancel,

@@ -25,6 +25,22 @@ class FirstFailure:
     is_absorbed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """An item that is tried again, from the end `at` of an attempt until the item has ended.
+
+    After a lost worker or after a failure, for the time `tries` of `most` that the step allows; `tries` is 0 where
+    nobody was charged.
+    """
+
+    at: float
+    delay_s: float
+    is_lost: bool
+    tries: int
+    most: int
+    reason: str
+
+
 class StepRecord:
     """One node of a run, so far.
 
@@ -44,8 +60,12 @@ class StepRecord:
         Items that a worker holds, or that wait for another attempt.
     inside : int
         How many steps it, and those that it added, have added.
-    losses : int
-        Times that a worker died while it held items of this node.
+    losses, retries : int
+        Times that a worker died while it held items of this node, and that an item is tried again after it failed.
+    again : dict of int to Again
+        What is tried again, by item (by the first of those that were lost together), the latest last.
+    latest : Again or None
+        The latest of them, though it may have ended since.
     attempt : int
         Number of the latest attempt; 0 before the first.
     ended_as : State or None
@@ -72,7 +92,8 @@ class StepRecord:
         self.node, self._log, self._marks = node, log, marks
         self.inputs: tuple[tuple[StepRecord, Edge], ...] = ()
         self.length: int | None = node.length if node.is_map else 1
-        self.done = self.output_bytes = self.attempt = self.losses = self.inside = self._closed = 0
+        self.done = self.output_bytes = self.attempt = self.inside = self._closed = 0
+        self.losses = self.retries = 0
         self.since = self.since_generation = self.ended_in = 0
         self.work_s, self.worker = 0.0, ""
         self.queued_from: float | None = None
@@ -84,6 +105,8 @@ class StepRecord:
         """Forget all but what succeeded and what was spent."""
         self.failed = self.absorbed = self.skipped = self._cancelled = 0
         self.open = OpenItems()
+        self.again: dict[int, Again] = {}
+        self.latest: Again | None = None
         self.ended_as: State | None = None
         self.failure: FirstFailure | None = None
         self._trouble = ""
@@ -296,12 +319,19 @@ class StepRecord:
         """An attempt failed and will come back after a delay."""
         self._wait_again(event, outcome_of(event.kind), State.RETRYING, event.at + event.delay_s)
         self._trouble = event.error
+        self.retries += 1
+        self._note_again(event, is_lost=False, most=self.node.spec.retries)
 
     def lose(self, event: Event) -> None:
         """A worker died under its items, which wait for another."""
         self._wait_again(event, Outcome.WORKER_LOST, State.READY, event.at)
         self._trouble = event.error or "worker lost"
         self.losses += 1
+        self._note_again(event, is_lost=True, most=self.node.spec.max_worker_losses)
+
+    def refuse(self, event: Event) -> None:
+        """A result came that nobody waits for any more."""
+        self._log.refuse(self.node.index, event.start, event.worker)
 
     def release(self, event: Event) -> None:
         """A worker handed items back: no attempt, nothing charged."""
@@ -317,21 +347,21 @@ class StepRecord:
     def cancel(self, event: Event) -> None:
         """Nothing needs it any more."""
         self._trouble = event.error
-        self._end(event.at, event.generation, State.CANCELLED)
+        self._end(event.at, event.generation, State.CANCELLED, event.error)
 
     def settle(self, event: Event) -> None:
         """All items of the map have ended, and the status is the map's own."""
         self._end(event.at, event.generation, end_state(event.status))
 
-    def stop(self, at: float, generation: int) -> None:
-        """The run has ended: what is still open is cancelled."""
+    def stop(self, at: float, generation: int, reason: str = "", outcome: Outcome = Outcome.CANCELLED) -> None:
+        """The run has ended, for this reason: what is still open is cancelled."""
         if self.ended_as is None:
-            self._end(at, generation, State.CANCELLED)
+            self._end(at, generation, State.CANCELLED, reason, outcome)
 
     def reopen(self, at: float, generation: int) -> None:
         """A resume: pending again, but for what succeeded."""
         if self.ended_as is not State.SUCCESS:
-            self.stop(at, generation)
+            self.stop(at, generation, "what ran it has gone", Outcome.WORKER_LOST)
             self._forget()
             self.since_generation, self.queued_from = generation, at
 
@@ -354,6 +384,7 @@ class StepRecord:
     def _log_end(self, e: Event, start: int, count: int, outcome: Outcome, state: State, again: float = NAN) -> None:
         """Free items of their claim and write the attempt down, or just the end where there was none."""
         claim = self.open.take(start, count)
+        self._forget_again(start, count)
         if not count:
             return
         if claim is None and outcome is not Outcome.SUCCESS and not (e.worker or e.durations_s):
@@ -378,6 +409,16 @@ class StepRecord:
             self._log_end(event, start, count, outcome, state, again_at)
             self.open.wait(start, count, state)
 
+    def _note_again(self, event: Event, is_lost: bool, most: int) -> None:
+        if self.ended_as is None:
+            self.again.pop(event.start, None)
+            self.latest = Again(event.at, event.delay_s, is_lost, event.tries, most, event.error)
+            self.again[event.start] = self.latest
+
+    def _forget_again(self, start: int, count: int) -> None:
+        for item in [item for item in self.again if start <= item < start + count]:
+            del self.again[item]
+
     def _end_reading(self, event: Event) -> None:
         """The attempt that reads the length has ended, as ``length`` says, and perhaps ``success`` again."""
         if LENGTH_ONLY in self.open.claims:
@@ -396,12 +437,14 @@ class StepRecord:
         if not self.node.is_map:
             self._end(event.at, event.generation, state)
 
-    def _end(self, at: float, generation: int, state: State) -> None:
+    def _end(
+        self, at: float, generation: int, state: State, reason: str = "", outcome: Outcome = Outcome.CANCELLED
+    ) -> None:
         """It has ended; what workers still hold of it is cancelled."""
         for start, claim in sorted(self.open.claims.items()):
-            end = Event(seq=0, at=at, event="ended", attempt=claim.attempt, generation=claim.generation)
-            self._log_end(end, start, claim.size, Outcome.CANCELLED, State.CANCELLED)
-        self.open = OpenItems()
+            end = Event(seq=0, at=at, event="ended", attempt=claim.attempt, generation=claim.generation, error=reason)
+            self._log_end(end, start, claim.size, outcome, State.CANCELLED)
+        self.open, self.again = OpenItems(), {}
         self.ended_as, self._ended_at, self.ended_in = state, at, generation
 
 

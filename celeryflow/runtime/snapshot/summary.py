@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from celeryflow.graph.states import State
-from celeryflow.runtime.snapshot.record import FirstFailure, StepRecord
+from celeryflow.runtime.snapshot.record import Again, FirstFailure, StepRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,10 @@ class Summary:
         Sum of the running times of all attempts, in seconds.
     is_lost : bool
         Items wait for another worker after theirs died.
+    again : Again or None
+        What is tried again, the latest of it; `retries` tells of how many items.
+    again_in_s : float
+        Seconds until then, 0 where it may begin.
     failure : FirstFailure or None
         The first failure that was not absorbed, else the first.
     failed_node : int
@@ -62,6 +66,9 @@ class Summary:
     duration_s: float | None
     work_s: float
     is_lost: bool
+    again: Again | None
+    retries: int
+    again_in_s: float
     failure: FirstFailure | None
     failed_node: int
 
@@ -77,6 +84,8 @@ def summarise(name: str, records: Sequence[StepRecord], now: float) -> Summary:
     ends = [r.finished_at for r in records if r.finished_at is not None]
     finished_at = max(ends) if ends and len(ends) == len(records) else None
     failure, node = first_failure(records)
+    tried = [list(r.again.values())[-1] for r in records if r.again]
+    again = max(tried, key=lambda a: a.at, default=None)
     return Summary(
         name=name,
         status=joint_status(records),
@@ -97,6 +106,9 @@ def summarise(name: str, records: Sequence[StepRecord], now: float) -> Summary:
         duration_s=_duration(started_at, finished_at, now),
         work_s=sum(r.work_s for r in records),
         is_lost=any(r.is_lost for r in records),
+        again=again,
+        retries=sum(len(r.again) for r in records),
+        again_in_s=max(0.0, again.at + again.delay_s - now) if again else 0.0,
         failure=failure,
         failed_node=node,
     )

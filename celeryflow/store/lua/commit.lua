@@ -17,6 +17,16 @@ if held.previous == token and token ~= '' then
   return { 'already', redis.call('EXISTS', P .. 'pending'), held.token and reply(held) or {} }
 end
 
+-- Whoever was thought dead and is not comes too late: the run's events say so.
+local function tell_late()
+  local entry = redis.call('GET', P .. 'late:' .. token)
+  local run = entry and read_entry(entry)
+  redis.call('DEL', P .. 'late:' .. token)
+  for _, r in ipairs(run and results or {}) do
+    emit(run, 'stale', 'node', r.node, 'start', r.start, 'count', r.count, 'attempt', r.attempt, 'worker', worker)
+  end
+end
+
 local answer = 'stale'
 if held.token == token then
   if does_count(held) then
@@ -27,6 +37,8 @@ if held.token == token then
   end
 elseif held.token then
   return { answer, 0, reply(held) }
+else
+  tell_late()
 end
 work_pending()
 work_delayed()

@@ -30,9 +30,10 @@ local function charge()
     work()
   end
   hand_back(run, rest_of(held.units, { item }), 'released')
-  if not is_too_many then hand_back(run, { { node, start, 1 } }, 'lost', unpack(fate)) end
+  if not is_too_many then hand_back(run, { { node, start, 1 } }, 'lost', 'tries', losses, unpack(fate)) end
 end
 
+if does_count(held) then redis.call('SET', P .. 'late:' .. token, entry_of(run, 0, 'late', 0), 'EX', LATE_S) end
 if does_count(held) and node >= 0 then
   charge()
 elseif does_count(held) then

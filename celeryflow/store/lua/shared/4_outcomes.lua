@@ -44,10 +44,10 @@ local function keep_estimate(run, r)
 end
 
 local function retry(run, r)
-  redis.call('HINCRBY', rk(run, 'tries'), r.node .. ':' .. r.start .. ':e', 1)
+  local tries = redis.call('HINCRBY', rk(run, 'tries'), r.node .. ':' .. r.start .. ':e', 1)
   redis.call('ZADD', P .. 'delayed', NOW + r.delay_s, entry_of(run, r.node, 'retry', r.start))
   if plan_of(run, r.node)[KIND] == 's' then set_state(run, r.node, 't') end
-  emit(run, 'retrying', 'delay_s', r.delay_s, describe(r))
+  emit(run, 'retrying', 'delay_s', r.delay_s, 'tries', tries, describe(r))
 end
 
 local function plan_map(run, r)
