@@ -1,4 +1,4 @@
-"""What failed in a run: its items, and what was running when its time was over."""
+"""What failed in a run: its items, and what was running when it was cancelled or its time was over."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ Failed = tuple[int, int | None, Failure]
 
 def is_late(snapshot: Snapshot) -> bool:
     """Whether the run ended because its time was over."""
-    return snapshot.reason.startswith("deadline")
+    return snapshot.end_kind == "deadline"
 
 
 def failures(events: Iterable[Event], snapshot: Snapshot, outputs: Outputs) -> Iterator[Failed]:
-    """Each failed step and item, in the order of the workflow; then each that the run's time limit stopped."""
+    """Each failed step and item, in the order of the workflow; then each that was stopped with the run."""
     for event in sorted(_unmended(events, snapshot), key=lambda event: (event.node, event.start)):
         why = outputs.failure(snapshot.nodes[event.node], event.start)
         yield event.node, _item(snapshot, event.node, event.start), why
-    for node, start, claim in snapshot.stopped if is_late(snapshot) else ():
+    for node, start, claim in snapshot.stopped:
         why = Failure(
-            kind="deadline",
-            error="RunTimeoutError",
+            kind=snapshot.end_kind,
+            error="RunTimeoutError" if is_late(snapshot) else "RunCancelledError",
             message=snapshot.reason,
             attempt=claim.attempt,
             worker=claim.worker,

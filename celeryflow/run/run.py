@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-WAIT_S, PATIENCE_S = 0.5, 1.0
+WAIT_S, PATIENCE_S, STOP_S = 0.5, 1.0, 2.0
 
 
 class Run(Generic[R]):
@@ -137,11 +137,14 @@ class Run(Generic[R]):
                 warnings.warn(notice, UnservedQueueWarning, stacklevel=5)
 
     def wait_or_cancel(self) -> Run[R]:
-        """Wait for the end; an interrupt cancels the run."""
+        """Wait for the end. An interrupt cancels the run, and waits until its steps have stopped; a second leaves."""
         try:
             return self.wait()
         except KeyboardInterrupt:
             self.cancel("interrupted")
+            deadline = time.monotonic() + STOP_S
+            while self._source.is_at_work() and time.monotonic() < deadline:
+                time.sleep(0.05)
             raise
 
     def result(self, timeout_s: float | None = None) -> R:

@@ -45,6 +45,9 @@ class Source(Protocol):
     def cancel(self, reason: str) -> None:
         """End the run."""
 
+    def is_at_work(self) -> bool:
+        """Whether a worker still does something of the run."""
+
     def has_workers(self) -> bool:
         """Whether anybody could carry the run on."""
 
@@ -121,6 +124,11 @@ class StoredSource:
         """As of Source."""
         self.session.link.store.cancel(self.run, reason)
 
+    def is_at_work(self) -> bool:
+        """As of Source."""
+        store = self.session.link.store
+        return any(store.held_claim(drainer)[1] == self.run for drainer in store.drainers())
+
     def resume(self, snapshot: Snapshot) -> None:
         """As of Source."""
         store = self.session.link.store
@@ -174,6 +182,10 @@ class InlineSource:
 
     def cancel(self, reason: str) -> None:
         """It has ended."""
+
+    def is_at_work(self) -> bool:
+        """It has ended."""
+        return False
 
     def resume(self, snapshot: Snapshot) -> None:
         """It cannot: its values are of this process."""
