@@ -76,6 +76,12 @@ def test_the_pictures_of_the_language_show_their_examples(drawn: Path) -> None:
     assert set(LANGUAGE.parent.glob("images/language-*.svg")) == set(shown)
 
 
+def test_the_idempotent_step_of_the_reliability_page_charges_once(tmp_path: Path) -> None:
+    done = documents.run(DOCS / "reliability.md", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert documents.script(DOCS / "reliability.md", tmp_path).count("\nassert ") == 3
+
+
 def test_an_example_that_gives_something_else_is_found(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.md"
     wrong.write_text("```python\nimport celeryflow as cf\n\n1 + 1    # 3\n```\n")
