@@ -7,9 +7,11 @@ stand out of the pickles (protocol 5), aligned, so that reading them from a mapp
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import cloudpickle
@@ -21,6 +23,7 @@ from celeryflow.graph.refs import Each, Hole
 ALIGNMENT = 64
 LARGE_BUFFER_BYTES = 16 * 1024
 BLOCK_BYTES = 4096
+DEEPEST = 20
 
 _PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None)})
 _PLACES = frozenset({Hole, Each})
@@ -49,9 +52,9 @@ def pack(items: Sequence[Any], what: str = "value") -> list[Buffer]:
     return packed
 
 
-def unpack(data: Buffer) -> list[Any]:
+def unpack(data: Buffer, load: Callable[..., Any] = pickle.loads) -> list[Any]:
     """All items of packed bytes."""
-    return [item for block in _blocks(data, 0, None) for item in block]
+    return [item for block in _blocks(data, 0, None, load) for item in block]
 
 
 def unpack_items(data: Buffer, start: int, count: int) -> list[Any]:
@@ -88,6 +91,24 @@ def loads(data: Buffer) -> Any:
     return pickle.loads(data)
 
 
+def loads_apart(data: Buffer, buffers: Sequence[Buffer] = ()) -> Any:
+    """The object of a pickle, with classes of its own: those of this process are neither taken for it nor changed."""
+    return _Apart(io.BytesIO(data), buffers=buffers).load()
+
+
+class _Apart(pickle.Unpickler):
+    """cloudpickle gives classes that travel by value an id, and takes the one that has it already."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = super().find_class(module, name)
+        return partial(_untracked, found) if name in ("_make_skeleton_class", "_make_skeleton_enum") else found
+
+
+def _untracked(make: Callable[..., Any], *arguments: Any) -> Any:
+    *first, _, extra = arguments
+    return make(*first, None, extra)
+
+
 def _dump(items: list[Any], what: str) -> list[Buffer]:
     if _is_plain(items):
         return [pickle.dumps(items, 5)]
@@ -106,14 +127,16 @@ def _dump(items: list[Any], what: str) -> list[Buffer]:
         raise _cannot(what, items[0] if len(items) == 1 else items, error) from error
 
 
-def _is_plain(value: Any) -> bool:
-    """Whether C's pickle alone does it: nothing in it was defined in a notebook."""
+def _is_plain(value: Any, depth: int = 0) -> bool:
+    """Whether C's pickle alone does it: nothing in it was defined in a notebook. What is deep may be endless."""
     kind = type(value)
     if kind is list or kind is tuple or kind in _PLACES:
         kinds = set(map(type, value))
-        return kinds <= _PLAIN or (len(value) <= 100 and all(map(_is_plain, value)))
+        if kinds <= _PLAIN:
+            return True
+        return depth < DEEPEST and len(value) <= 100 and all(_is_plain(item, depth + 1) for item in value)
     if kind is dict:
-        return _is_plain(list(value)) and _is_plain(list(value.values()))
+        return _is_plain(list(value), depth) and _is_plain(list(value.values()), depth + 1)
     return kind in _PLAIN
 
 
@@ -141,7 +164,7 @@ def _header(data: Buffer) -> list[Any]:
     return header
 
 
-def _blocks(data: Buffer, first: int, last: int | None) -> Iterator[list[Any]]:
+def _blocks(data: Buffer, first: int, last: int | None, load: Callable[..., Any] = pickle.loads) -> Iterator[list[Any]]:
     at = 4 + struct.unpack_from("<I", data)[0]
     blocks = _header(data)[2][:last]
     # Buffers of a mapped file may be written to; those within a record need memory of their own.
@@ -153,4 +176,4 @@ def _blocks(data: Buffer, first: int, last: int | None) -> Iterator[list[Any]]:
             parts.append(view[at : at + size])
             at += size
         if index >= first:
-            yield pickle.loads(parts[0], buffers=parts[1:])
+            yield load(parts[0], buffers=parts[1:])

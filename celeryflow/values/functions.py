@@ -56,7 +56,9 @@ def pack_function(
     return hashlib.sha256(data).hexdigest(), data
 
 
-def unpack_function(data: bytes, digest: str) -> tuple[Callable[..., Any], tuple[type[BaseException], ...]]:
+def unpack_function(
+    data: bytes, digest: str, load: Callable[[bytes], Any] = codec.loads
+) -> tuple[Callable[..., Any], tuple[type[BaseException], ...]]:
     """The function of bytes whose digest a signed record named.
 
     Raises
@@ -66,7 +68,7 @@ def unpack_function(data: bytes, digest: str) -> tuple[Callable[..., Any], tuple
     """
     if hashlib.sha256(data).hexdigest() != digest:
         raise SerializationError(f"the stored code {digest[:12]} does not match its digest. It was not read.")
-    function, retry_on = codec.loads(data)
+    function, retry_on = load(data)
     return function, retry_on
 
 
