@@ -41,6 +41,9 @@ class Step(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<Step {self.spec.label}>"
 
+    def __key_parts__(self) -> list[Any]:
+        return [self.callee.function, self.spec.outputs]
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the function here; in a workflow's body, add a step to it and return a Ref."""
         tracer = trace.current()
@@ -177,6 +180,9 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         process (a fresh one has some 60 MiB) and of those that it started. Looked at 10 times a second; the process of
         a step that is over is killed, and the step fails with kind ``memory``, or is tried again if `retry_on` has
         `StepMemoryError`. Not for an ``async def``, which shares its process.
+    cache : bool
+        Take results of earlier runs, of whatever workflow, where code and inputs are the same; map by item. A result is
+        kept as long as the newest run that has it. For steps whose result follows from their arguments alone.
 
     Returns
     -------

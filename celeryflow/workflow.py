@@ -6,6 +6,7 @@ import functools
 import inspect
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 
 from celeryflow.errors import ArgumentError, NotInWorkflowError, WorkflowError
@@ -13,7 +14,7 @@ from celeryflow.graph import checks, trace
 from celeryflow.graph.model import Graph, Role, StepSpec
 from celeryflow.run.options import RunOptions
 from celeryflow.run.run import Run
-from celeryflow.run.start import run_inline, submit
+from celeryflow.run.start import resume, run_inline, submit
 from celeryflow.step import map_here, on_error_of, step
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ class Workflow(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Workflow {self.name}>"
+
+    def __key_parts__(self) -> list[Any]:
+        return [self.function]
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run here as plain Python; in another workflow's body, add the steps to it.
@@ -108,7 +112,9 @@ class Workflow(Generic[P, R]):
     def _callee(self) -> trace.Callee:
         return trace.Callee(function=self.function, spec=StepSpec(name=checks.slug(self.name), label=self.name))
 
-    def run(self, *args: Any, check: bool = False, inline: bool = False, **kwargs: Any) -> Run[R]:
+    def run(
+        self, *args: Any, check: bool = False, inline: bool = False, reuse: Run[Any] | str | None = None, **kwargs: Any
+    ) -> Run[R]:
         """Run on the workers and wait for the end.
 
         Parameters
@@ -119,6 +125,9 @@ class Workflow(Generic[P, R]):
             Raise what ``.result()`` would raise.
         inline : bool
             Execute in this process instead, in order, so that a debugger reaches the steps.
+        reuse : Run, str or "latest", optional
+            Take over what an earlier run (or its id, or the latest one of this workflow) has of results whose code and
+            inputs are the same, item by item; the rest runs. Where there is none, everything does.
 
         Returns
         -------
@@ -127,17 +136,47 @@ class Workflow(Generic[P, R]):
         """
         traced = self.trace(*args, **kwargs)
         if inline:
-            run: Run[R] = run_inline(traced, self._run_id())
+            run: Run[R] = run_inline(traced, self._run_id(), reuse)
         else:
-            run = submit(traced, self._run_id(), self._options)
+            run = submit(traced, self._run_id(), self._options, reuse)
             run.wait_or_cancel()
         if check:
             run.result()
         return run
 
-    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]:
-        """Start on the workers and return at once."""
-        return submit(self.trace(*args, **kwargs), self._run_id(), self._options)
+    @overload
+    def submit(self, *args: P.args, **kwargs: P.kwargs) -> Run[R]: ...
+    @overload
+    def submit(self, *args: Any, reuse: Run[Any] | str | None, **kwargs: Any) -> Run[R]: ...
+    def submit(self, *args: Any, **kwargs: Any) -> Run[R]:
+        """Start on the workers and return at once; `reuse` as of `run`."""
+        reuse = kwargs.pop("reuse", None)
+        return submit(self.trace(*args, **kwargs), self._run_id(), self._options, reuse)
+
+    def resume(self, run: Run[Any] | str, rerun: str = "changed") -> Run[R]:
+        """Start again with the arguments of an earlier run and the code of now, as a run of its own.
+
+        Parameters
+        ----------
+        run : Run or str
+            A run of this workflow that is over, or its id.
+        rerun : {"changed", "failed"}
+            What runs: all that has no result, or whose code or inputs are others than they were, and what needs it; or
+            what has no result alone, whatever became of the code.
+
+        Returns
+        -------
+        Run
+            Started. ``run.explain(step)`` says what made a step run.
+
+        Raises
+        ------
+        RunError
+            If the run is still running or being resumed, is of another workflow, or its arguments could not be stored.
+        InvalidOptionError
+            If `rerun` is none of the two.
+        """
+        return resume(run, rerun, self._run_id(), self.trace, self.name, self._options)
 
     def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
         """What would run with these arguments."""
@@ -155,7 +194,8 @@ class Workflow(Generic[P, R]):
         if trace.current() is not None:
             raise NotInWorkflowError(f"workflow {self.name!r} is run inside another one's body. Call it there instead.")
         options = self._options
-        return trace.trace(self.name, lambda: self.function(*args, **kwargs), options.priority, **options.limits())
+        traced = trace.trace(self.name, lambda: self.function(*args, **kwargs), options.priority, **options.limits())
+        return replace(traced, arguments=(args, kwargs))
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         try:

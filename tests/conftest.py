@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import textwrap
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -126,6 +127,27 @@ def executions(tmp_path: Path) -> Executions:
 @pytest.fixture
 def notebook() -> Notebook:
     return Notebook()
+
+
+@pytest.fixture
+def cells(notebook: Notebook, executions: Executions) -> Notebook:
+    """A notebook whose steps write down that they ran."""
+    notebook.namespace["executions"] = executions
+    return notebook
+
+
+@pytest.fixture
+def ran(executions: Executions) -> Callable[[], Counter[Any]]:
+    """What ran since the last time that it was asked: steps, or steps and items."""
+    seen = 0
+
+    def since() -> Counter[Any]:
+        nonlocal seen
+        found = executions.read()
+        fresh, seen = found[seen:], len(found)
+        return Counter(e.step if e.index is None else (e.step, e.index) for e in fresh)
+
+    return since
 
 
 @pytest.fixture

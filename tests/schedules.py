@@ -19,7 +19,7 @@ from wirings import graphs
 from celeryflow.engine.read import Outcome, Reader
 from celeryflow.graph.model import Edge, Role
 from celeryflow.graph.states import State
-from celeryflow.runtime.remains import Remains
+from celeryflow.runtime.remains import find_rest
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.store import events
 from celeryflow.store.generations import Rest, begin
@@ -360,7 +360,7 @@ def resume(store: Store, run: Run) -> tuple[str, Rest]:
     snapshot = Snapshot(run.graph, run.name)
     for page in events.replay(store, run.name):
         snapshot.apply_all(page)
-    rest = Remains(snapshot, Stored(store, run), {}).find()
+    rest = find_rest(snapshot, Stored(store, run), {})
     return begin(store, run.name, snapshot.generation, rest, "owner"), rest
 
 

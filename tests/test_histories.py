@@ -28,6 +28,23 @@ class History:
         self.items = {n: dict.fromkeys(range(size or 0), S.PENDING) for n, size in self.lengths.items()}
         self.claims: list[tuple[int, int, int]] = []
 
+    def reuse(self) -> None:
+        """Begin with results of an earlier run: some steps, and some items of maps."""
+        if self.lengths[1] is None and self.random.random() < 0.5:
+            self.feed("length", 1, count=self.planned)
+            self.know_length()
+        for n, length in self.lengths.items():
+            start = 0
+            while start < (length or 0):
+                size = self.random.randint(1, length - start)
+                if self.random.random() < 0.6:
+                    self.feed("reused", n, start, size, output_bytes=8, origin="etl-0")
+                    self.mark(n, start, size, S.SUCCESS)
+                start += size
+            if n in (0, 3, 4) and self.items[n][0] is S.SUCCESS:
+                self.ended[n] = S.SUCCESS
+        self.settle()
+
     def walk(self, steps: int) -> None:
         for _ in range(steps):
             self.feed.after(self.random.random())
@@ -54,9 +71,12 @@ class History:
     def plan(self, n: int) -> None:
         if n == 1:
             self.feed("claimed", 1, -1, worker="w:0")("length", 1, count=self.planned)
-            for m in (1, 2):
-                self.lengths[m] = self.planned
-                self.items[m] = dict.fromkeys(range(self.planned), S.PENDING)
+            self.know_length()
+
+    def know_length(self) -> None:
+        for m in (1, 2):
+            self.lengths[m] = self.planned
+            self.items[m] = dict.fromkeys(range(self.planned), S.PENDING)
 
     def is_open(self, n: int) -> bool:
         return {1: self.ended.get(0) is S.SUCCESS, 3: self.ended.get(2) is S.SUCCESS}.get(n, True)
@@ -118,10 +138,12 @@ class History:
 
 @st.composite
 def histories(draw: st.DrawFn) -> History:
-    """Histories that end anywhere: in the middle, cancelled, or resumed."""
+    """Histories that begin from nothing or with reused results, and end anywhere: in the middle, cancelled, resumed."""
     length = draw(st.one_of(st.none(), st.integers(0, 8)))
     # A seed, and not every choice, is drawn: many times as fast, and shrinking the lengths is enough.
     history = History(Random(draw(st.integers(0, 2**32))), length, draw(st.integers(0, 8)))
+    if draw(st.booleans()):
+        history.reuse()
     history.walk(draw(st.integers(0, 60)))
     for _ in range(draw(st.integers(0, 2))):
         history.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -148,7 +149,8 @@ class Reader:
         kind, body = self.vault.open(self.known[node, first], (self.run, node, first))
         if kind != VALUE:
             return 1
-        return codec.count_items(self.vault.fetch(msgspec.msgpack.decode(body, type=Pointer)))
+        pointer = msgspec.msgpack.decode(body, type=Pointer)
+        return pointer.count or codec.count_items(self.vault.fetch(pointer)) - pointer.first
 
     def whole(self, feed: Feed, length: int) -> Any:
         """The value of a whole map: a list, or a dict where a dict was mapped.
@@ -243,9 +245,9 @@ class Reader:
     def _decode(self, record: bytes, node: int, chunk: int, start: int, count: int) -> list[Outcome]:
         kind, body = self.vault.open(record, (self.run, node, chunk))
         if kind == VALUE:
-            data = self.vault.fetch(msgspec.msgpack.decode(body, type=Pointer))
-            values = codec.unpack_items(data, start - chunk, count)
-            if len(values) < count:
+            pointer = msgspec.msgpack.decode(body, type=Pointer)
+            values = codec.unpack_items(self.vault.fetch(pointer), pointer.first + start - chunk, count)
+            if len(values) < count or start - chunk + count > (pointer.count or sys.maxsize):
                 raise IntegrityError(f"the results of step {node} from item {chunk} on are fewer than was said.")
             return [Outcome(VALUE, value) for value in values]
         if kind == FAILURE:

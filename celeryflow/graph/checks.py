@@ -65,6 +65,8 @@ def check_options(options: Mapping[str, Any], step: str) -> None:
             check_timeout(value, f"{name} of step {step!r}")
         elif name == "priority":
             check_priority(value, f"priority of step {step!r}")
+        elif name == "cache" and not isinstance(value, bool):
+            raise InvalidOptionError(f"cache of step {step!r} must be True or False, not {value!r}.")
         elif name == "queue":
             check_name(value, f"queue of step {step!r}")
 

@@ -47,6 +47,8 @@ class StepSpec(Record, frozen=True):
         How many of the step, by its name, run at a time over all workers and runs; None for any number.
     memory_limit_bytes : int or None
         Hard limit of one attempt, in bytes that its process and what it started hold for themselves.
+    cache : bool
+        Results of earlier runs, of whatever workflow, stand where code and inputs are the same.
     """
 
     name: str
@@ -63,6 +65,7 @@ class StepSpec(Record, frozen=True):
     concurrency: int | None = None
     max_running: int | None = None
     memory_limit_bytes: int | None = None
+    cache: bool = False
 
 
 class NodeKind(StrEnum):
@@ -225,7 +228,7 @@ class Event(Record, frozen=True):
     event : str
         ``submitted, started, ended`` of the run (`status` says how it ended);
         ``length`` of a map (`count` is its length); ``settled`` of a map (`status`);
-        ``claimed, success, failure, skipped, retrying, lost, stale, released, expanded`` of items;
+        ``claimed, success, failure, skipped, retrying, lost, stale, released, expanded, reused`` of items;
         ``cancelled`` of a node that nothing needs any more (`error` says why).
     node : int
         Index of the node, -1 for the run itself.
@@ -263,6 +266,8 @@ class Event(Record, frozen=True):
         For ``expanded``: the first of the nodes that were added.
     nodes : tuple of Node
         For ``expanded``: these nodes.
+    origin : str
+        For ``reused``: the run that the results are of.
     """
 
     seq: int
@@ -286,6 +291,7 @@ class Event(Record, frozen=True):
     cause: int = -1
     part: int = -1
     nodes: tuple[Node, ...] = ()
+    origin: str = ""
 
     def public(self, run: str, names: Mapping[int, str]) -> dict[str, Any]:
         """The event as users see it, in frames and as JSON lines."""

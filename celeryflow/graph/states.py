@@ -26,7 +26,7 @@ class State(StrEnum):
 S = State
 
 TRANSITIONS: dict[State, frozenset[State]] = {
-    S.PENDING: frozenset({S.READY, S.SKIPPED, S.CANCELLED}),
+    S.PENDING: frozenset({S.READY, S.SUCCESS, S.SKIPPED, S.CANCELLED}),
     S.READY: frozenset({S.RUNNING, S.SKIPPED, S.CANCELLED}),
     S.RUNNING: frozenset({S.SUCCESS, S.FAILURE, S.SKIPPED, S.RETRYING, S.READY, S.PENDING, S.CANCELLED}),
     S.RETRYING: frozenset({S.READY, S.PENDING, S.SKIPPED, S.CANCELLED}),
@@ -35,7 +35,10 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     S.SKIPPED: frozenset(),
     S.CANCELLED: frozenset(),
 }
-"""What may follow each state of a step. A step claimed ahead of its input may be ``PENDING`` again."""
+"""What may follow each state of a step.
+
+One claimed ahead of its input may be ``PENDING`` again; one whose result an earlier run has succeeds without running.
+"""
 
 RUN_TRANSITIONS: dict[State, frozenset[State]] = {
     S.PENDING: frozenset({S.RUNNING, S.SUCCESS, S.CANCELLED, S.FAILURE}),

@@ -70,11 +70,15 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True)
 class Traced:
-    """A traced workflow: the graph, a Call for each of its nodes, and the body's value with Holes in it."""
+    """A traced workflow: the graph, a Call for each of its nodes, and the body's value with Holes in it.
+
+    `arguments` are those that the body was called with, as ``(args, kwargs)``; None where there is no body to call.
+    """
 
     graph: Graph
     calls: tuple[Call, ...]
     result: Any
+    arguments: Any = None
 
 
 @dataclass

@@ -17,6 +17,7 @@ from celeryflow.run.arrivals import Arrivals, arriving
 from celeryflow.run.failures import failures, is_late
 from celeryflow.run.outputs import Outputs, short
 from celeryflow.run.replay import Execution
+from celeryflow.runtime.reuse.explain import Explanation
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.snapshot.record import StepRecord
 from celeryflow.runtime.sources import Source
@@ -55,6 +56,11 @@ class Run(Generic[R]):
     def graph(self) -> Graph:
         """What it runs."""
         return self._source.graph
+
+    @property
+    def resumed_from(self) -> str | None:
+        """Id of the earlier run whose results it took over (``workflow.resume``, ``reuse=``); its own is another."""
+        return self._source.base or None
 
     @property
     def status(self) -> str:
@@ -205,6 +211,26 @@ class Run(Generic[R]):
             finally:
                 self._read(WAIT_S)
         return self
+
+    def explain(self, step: str) -> Explanation:
+        """What made a step run: what was not as in the run whose results this one took over.
+
+        Parameters
+        ----------
+        step : str
+            Its name.
+
+        Returns
+        -------
+        str
+            A few lines; `reasons` has each of them as ``(what, old, new)``.
+
+        Raises
+        ------
+        UnknownStepError
+            If there is no such step.
+        """
+        return self._source.explain(self.snapshot(), step)
 
     # --- values --------------------------------------------------------------------------
 

@@ -2,35 +2,105 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from celeryflow.errors import UnknownRunError, VersionMismatchError, did_you_mean
+from celeryflow.errors import (
+    InvalidOptionError,
+    ResumeConflictError,
+    RunError,
+    UnknownRunError,
+    VersionMismatchError,
+    did_you_mean,
+)
 from celeryflow.graph import checks
 from celeryflow.graph.trace import Traced
 from celeryflow.run.options import RunOptions
 from celeryflow.run.run import Run
 from celeryflow.runtime import session as sessions
 from celeryflow.runtime.inline import Inline
+from celeryflow.runtime.reuse.takeover import take_over
 from celeryflow.runtime.sources import InlineSource, StoredSource
+from celeryflow.store import cached, taken
+from celeryflow.store.scripts import Store
+from celeryflow.values import codec
 from celeryflow.values.manifest import open_manifest, seal_run
 from celeryflow.values.vault import PYTHON
 from celeryflow.version import __version__
 
+RERUNS = ("changed", "failed")
+"""What of a run `resume` runs again: what changed and what failed, or what failed alone."""
 
-def submit(traced: Traced, run_id: str, options: RunOptions | None = None) -> Run[Any]:
-    """Start a traced workflow on the workers."""
+
+def submit(
+    traced: Traced,
+    run_id: str,
+    options: RunOptions | None = None,
+    reuse: Run[Any] | str | None = None,
+    rerun: str = "changed",
+) -> Run[Any]:
+    """Start a traced workflow on the workers, with results of an earlier run and of steps with ``cache=True``."""
     session, tenant = sessions.current(), options and options.tenant
     link, graph = session.link, traced.graph
     _check_versions(link.store.live_workers())
-    pool = link.settings.pool
-    sealed, result = seal_run(traced, run_id, link.vault, __version__, pool)
+    pool, base = link.settings.pool, _base(link.store, graph.name, reuse)
+    sealed, result = seal_run(traced, run_id, link.vault, __version__, pool, base=base, rerun=rerun)
     link.store.put_code(sealed.code, link.settings.retention_s)
     link.store.stage(run_id, sealed)
-    facts = {"workflow": graph.name, "owner": session.owner, "pool": pool}
+    begun = take_over(link, run_id, sealed, base, rerun)
+    facts = {"workflow": graph.name, "owner": session.owner, "pool": pool, **begun.facts}
     given = {"timeout_s": graph.timeout_s, "deadline_s": graph.deadline_s, "tenant": tenant}
     facts |= {name: str(value) for name, value in given.items() if value is not None}
-    link.store.submit(run_id, sealed, facts, graph.fail_fast)
-    return Run(run_id, StoredSource(session, run_id, graph, result, pool))
+    link.store.submit(run_id, sealed, facts, graph.fail_fast, begun.parts)
+    cached.note(link.store, begun.cached, run_id, link.settings.retention_s)
+    return Run(run_id, StoredSource(session, run_id, graph, result, pool, base))
+
+
+def _base(store: Store, workflow: str, reuse: Run[Any] | str | None) -> str:
+    """Id of the run that `reuse` means; empty for none."""
+    if isinstance(reuse, Run):
+        if isinstance(reuse._source, InlineSource):
+            raise InvalidOptionError(f"reuse={reuse.id!r} ran in this process, and its results are not stored.")
+        return reuse.id
+    if reuse is not None and not isinstance(reuse, str):
+        raise InvalidOptionError(f'reuse= takes a Run, its id, or "latest", not {reuse!r:.200}.')
+    return taken.latest_run(store, workflow) if reuse == "latest" else reuse or ""
+
+
+def resume(
+    run: Run[Any] | str, rerun: str, run_id: str, trace: Callable[..., Traced], workflow: str, options: RunOptions
+) -> Run[Any]:
+    """Start `workflow` as `run_id` with the arguments of an earlier run, and with its results."""
+    if rerun not in RERUNS:
+        raise InvalidOptionError(f"rerun= must be one of {', '.join(map(repr, RERUNS))}, not {rerun!r}.")
+    if not isinstance(run, (Run, str)):
+        raise InvalidOptionError(f"resume() takes a Run or its id, not {run!r:.200}.")
+    link = sessions.current().link
+    earlier = _base(link.store, workflow, run)
+    meta = link.store.meta(earlier)
+    if "manifest" not in meta:
+        raise UnknownRunError(
+            f"no run {earlier!r} on this server.{did_you_mean(earlier, link.store.run_ids(), 'runs')}"
+        )
+    manifest = open_manifest(meta["manifest"], earlier, link.vault)
+    if manifest.graph.name != workflow:
+        raise RunError(
+            f"run {earlier!r} is of workflow {manifest.graph.name!r}, not {workflow!r}. Resume it with that."
+        )
+    if manifest.arguments is None:
+        raise RunError(
+            f"run {earlier!r} did not store the arguments of {workflow!r}, as they do not pickle or there are none. "
+            f"Give them again: {workflow}.run(…, reuse={earlier!r})."
+        )
+    if (other := taken.begin_resume(link.store, earlier, run_id)) is not None:
+        what = f"is being resumed as {other!r}" if other else "is still running"
+        raise ResumeConflictError(f"run {earlier!r} {what}. Wait for that, or end it with cancel().")
+    try:
+        ((args, kwargs),) = codec.unpack(link.vault.fetch(manifest.arguments))
+        return submit(trace(*args, **kwargs), run_id, options, earlier, rerun)
+    except BaseException:
+        taken.forget_resume(link.store, earlier)
+        raise
 
 
 def _check_versions(workers: dict[str, dict[str, str]]) -> None:
@@ -42,8 +112,12 @@ def _check_versions(workers: dict[str, dict[str, str]]) -> None:
         )
 
 
-def run_inline(traced: Traced, run_id: str) -> Run[Any]:
-    """Run a traced workflow here."""
+def run_inline(traced: Traced, run_id: str, reuse: Run[Any] | str | None = None) -> Run[Any]:
+    """Run a traced workflow here, where no results of other runs are: ``cache=True`` has no effect."""
+    if reuse is not None:
+        raise InvalidOptionError(
+            "reuse= takes results that workers stored; with inline=True there are none. Leave one out."
+        )
     inline = Inline(traced, run_id, __version__)
     inline.run()
     return Run(run_id, InlineSource(inline))
@@ -67,4 +141,4 @@ def attach(run_id: str) -> Run[Any]:
         raise UnknownRunError(f"no run {run_id!r} on this server.{hint}")
     manifest = open_manifest(meta["manifest"], run_id, session.link.vault)
     pool = meta.get("pool", b"").decode()
-    return Run(run_id, StoredSource(session, run_id, manifest.graph, manifest.result, pool))
+    return Run(run_id, StoredSource(session, run_id, manifest.graph, manifest.result, pool, manifest.base))

@@ -14,7 +14,8 @@ from celeryflow.engine.read import Reader
 from celeryflow.errors import IntegrityError, ResumeConflictError, RunError, ServerUnreachableError
 from celeryflow.graph.model import Event, Graph, LogLine, Node
 from celeryflow.runtime.inline import Inline
-from celeryflow.runtime.remains import Remains
+from celeryflow.runtime.remains import find_rest
+from celeryflow.runtime.reuse.explain import Explanation, explain
 from celeryflow.runtime.session import Session
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.unserved import unserved
@@ -35,6 +36,7 @@ class Source(Protocol):
     result: Pointer
     vault: Vault
     reader: Reader
+    base: str
 
     def follow(self, after: int, wait_s: float) -> list[Event]:
         """Events after that number, waiting for the first of them."""
@@ -56,6 +58,9 @@ class Source(Protocol):
 
     def function(self, digest: str) -> Callable[..., Any]:
         """The function that ran."""
+
+    def explain(self, snapshot: Snapshot, step: str) -> Explanation:
+        """What made a step run."""
 
     def unserved(self, nodes: Mapping[int, Node]) -> dict[str, list[str]]:
         """Queues in which steps are ready that no worker serves, and those steps."""
@@ -79,8 +84,11 @@ def _nodes(link: Link, run: str, first: int, record: bytes | None) -> tuple[Node
 class StoredSource:
     """A run on a server."""
 
-    def __init__(self, session: Session, run: str, graph: Graph, result: Pointer, pool: str = "") -> None:
+    def __init__(
+        self, session: Session, run: str, graph: Graph, result: Pointer, pool: str = "", base: str = ""
+    ) -> None:
         self.session, self.run, self.graph, self.result, self.pool = session, run, graph, result, pool
+        self.base = base
         self.vault = session.link.vault
         self.reader = Reader(session.link.store, self.vault, run)
         self._lost_at: float | None = None
@@ -132,13 +140,17 @@ class StoredSource:
     def resume(self, snapshot: Snapshot) -> None:
         """As of Source."""
         store = self.session.link.store
-        rest = Remains(snapshot, self.reader, expanded_items(store, self.run)).find()
+        rest = find_rest(snapshot, self.reader, expanded_items(store, self.run))
         answer = begin(store, self.run, snapshot.generation, rest, self.session.owner)
         if answer != "resumed":
             what = "is still running" if answer == "running" else "was resumed by somebody else at this moment"
             raise ResumeConflictError(
                 f"run {self.run!r} {what}. Wait for it with run.wait(), or end it with run.cancel()."
             )
+
+    def explain(self, snapshot: Snapshot, step: str) -> Explanation:
+        """As of Source."""
+        return explain(self.session.link, snapshot, step)
 
     def has_workers(self) -> bool:
         """As of Source."""
@@ -167,6 +179,8 @@ class StoredSource:
 class InlineSource:
     """A run that ended in this process."""
 
+    base = ""
+
     def __init__(self, inline: Inline) -> None:
         self.inline = inline  # holds the folder of its blobs
         self.graph, self.result, self.vault = inline.graph, inline.result, inline.vault
@@ -190,6 +204,10 @@ class InlineSource:
     def resume(self, snapshot: Snapshot) -> None:
         """It cannot: its values are of this process."""
         raise RunError("a run in this process cannot be resumed. Run it again with inline=True.")
+
+    def explain(self, snapshot: Snapshot, step: str) -> Explanation:
+        """As of Source."""
+        return Explanation(f"{snapshot.record(step).node.name} ran in this process, which takes nothing over.")
 
     def has_workers(self) -> bool:
         """As of Source."""

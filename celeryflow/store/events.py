@@ -18,7 +18,9 @@ PAGE = 1000
 _CONVERT: dict[str, Callable[[bytes], Any]] = {
     **dict.fromkeys(("node", "start", "count", "attempt", "generation", "output_bytes", "tries"), int),
     **dict.fromkeys(("at", "waited_s", "delay_s"), float),
-    **dict.fromkeys(("event", "worker", "status", "kind", "error"), lambda value: value.decode(errors="replace")),
+    **dict.fromkeys(
+        ("event", "worker", "status", "kind", "error", "origin"), lambda value: value.decode(errors="replace")
+    ),
     "is_absorbed": lambda value: value == b"1",
 }
 

@@ -33,6 +33,10 @@ class Keyspace:
         """A function's bytes, by their SHA-256."""
         return f"{self.prefix}:code:{digest}"
 
+    def cached(self, key: bytes) -> str:
+        """Sorted set of the runs that had a step with this key, by when."""
+        return f"{self.prefix}:cached:{key.hex()}"
+
     def claim(self, drainer: str) -> str:
         """What a drainer holds."""
         return f"{self.prefix}:claim:{drainer}"

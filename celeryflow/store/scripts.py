@@ -134,6 +134,11 @@ class Store:
         data: bytes | None = self.client.get(self.keys.code(digest))
         return data
 
+    def get_codes(self, digests: Sequence[str]) -> dict[str, bytes]:
+        """As `get_code`, together; those that are gone are left out."""
+        found = self.client.mget([self.keys.code(digest) for digest in digests]) if digests else []
+        return {digest: data for digest, data in zip(digests, found, strict=True) if data is not None}
+
     def stage(self, run: str, sealed: Sealed) -> None:
         """Write a graph under keys that expire unless `submit` publishes it."""
         keys = [self.keys.run(run, part) for part in ("plan", "spec", "dependents", "missing", "state", "map")]
@@ -164,10 +169,12 @@ class Store:
                 also(pipe)
             pipe.execute()
 
-    def submit(self, run: str, sealed: Sealed, facts: dict[str, Any], fail_fast: bool = False) -> bool:
-        """Publish a staged graph; False if the run was there already."""
+    def submit(
+        self, run: str, sealed: Sealed, facts: dict[str, Any], fail_fast: bool = False, parts: Sequence[str] = ()
+    ) -> bool:
+        """Publish a staged graph, with further `parts` that were staged; False if the run was there already."""
         pairs = [part for pair in {"manifest": sealed.record, **facts}.items() for part in pair]
-        return bool(self.call("submit", run, len(sealed.nodes), int(fail_fast), *pairs))
+        return bool(self.call("submit", run, len(sealed.nodes), int(fail_fast), len(parts), *parts, *pairs))
 
     def allocate(self, run: str, count: int) -> int:
         """Set indices aside for nodes to be added to a run: the first of `count`."""
@@ -177,6 +184,10 @@ class Store:
         """Signed records of the parts that were added to a run, by their first nodes."""
         found: list[bytes | None] = self.client.hmget(self.keys.run(run, "parts"), [str(first) for first in firsts])
         return found
+
+    def all_parts(self, run: str) -> dict[int, bytes]:
+        """As `parts`, all of them by their first nodes."""
+        return {int(first): record for first, record in self.client.hgetall(self.keys.run(run, "parts")).items()}
 
     # --- working -----------------------------------------------------------------------
 
@@ -268,6 +279,13 @@ class Store:
         record: bytes | None = self.client.hget(self.keys.run(run, "spec"), str(node))
         return record
 
+    def specs(self, run: str, nodes: Sequence[int]) -> list[bytes | None]:
+        """The signed records of nodes."""
+        pipe = self.client.pipeline(transaction=False)
+        for first in range(0, len(nodes), STAGE_NODES):
+            pipe.hmget(self.keys.run(run, "spec"), [str(node) for node in nodes[first : first + STAGE_NODES]])
+        return [record for page in pipe.execute() for record in page]
+
     def outputs(self, run: str, items: Sequence[Item]) -> list[bytes | None]:
         """Records of stored items, each by the first item of its chunk."""
         found: list[bytes | None] = []
@@ -278,8 +296,15 @@ class Store:
 
     def chunks(self, run: str, node: int, start: int, count: int) -> list[int]:
         """First item of the chunk of each of these items, -1 where nothing is stored."""
-        packed = self.client.getrange(self.keys.at(run, node), 4 * start, 4 * (start + count) - 1)
-        return [mark - 1 for mark in struct.unpack(f"<{count}I", packed.ljust(4 * count, b"\0"))]
+        return _marks(self.client.getrange(self.keys.at(run, node), 4 * start, 4 * (start + count) - 1), count)
+
+    def chunks_of(self, run: str, lengths: dict[int, int]) -> dict[int, list[int]]:
+        """As `chunks`, of all items of several maps."""
+        pipe = self.client.pipeline(transaction=False)
+        for node in lengths:
+            pipe.get(self.keys.at(run, node))
+        found = zip(lengths.items(), pipe.execute(), strict=True)
+        return {node: _marks((packed or b"")[: 4 * length], length) for (node, length), packed in found}
 
     def states(self, run: str, nodes: Sequence[int]) -> list[tuple[str, str]]:
         """State byte of each node, and of a cancelled one what it was before."""
@@ -339,6 +364,10 @@ def _claim(reply: list[Any]) -> Claim | None:
 def _unit(node: int, start: int, count: int, exceptions: int, losses: int, spec: bytes, inputs: list[bytes]) -> Unit:
     found = {_item(field): record for field, record in zip(inputs[::2], inputs[1::2], strict=True)}
     return Unit(node, start, count, exceptions, losses, spec, found)
+
+
+def _marks(packed: bytes, count: int) -> list[int]:
+    return [mark - 1 for mark in struct.unpack(f"<{count}I", packed.ljust(4 * count, b"\0"))]
 
 
 def _item(field: bytes) -> Item:

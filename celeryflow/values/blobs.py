@@ -54,6 +54,10 @@ class FileBlobs:
             self._verified.add(identity)
         return memoryview(data)
 
+    def has(self, digest: str) -> bool:
+        """Whether the blob is there; it is not read."""
+        return self._path(digest).exists()
+
     def _path(self, digest: str) -> Path:
         return self.directory / digest[:2] / digest
 

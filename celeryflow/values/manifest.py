@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from celeryflow.errors import SerializationError
+from celeryflow.errors import SerializationError, ValueTooLargeError
 from celeryflow.graph import trace
 from celeryflow.graph.model import Edge, Graph, Node, NodeKind, OnError, Record, Role, StepSpec
 from celeryflow.graph.refs import holes
 from celeryflow.graph.trace import Traced
 from celeryflow.values import codec
+from celeryflow.values.environment import pack_environment
 from celeryflow.values.functions import pack_function
 from celeryflow.values.vault import CALL, MANIFEST, PART, PYTHON, Pointer, Vault
 
@@ -77,7 +78,11 @@ class Part(Record, frozen=True):
 
 
 class Manifest(Record, frozen=True):
-    """A run as its submitter signed it; `result` points to the body's value, with Holes in it."""
+    """A run as its submitter signed it; `result` points to the body's value, with Holes in it.
+
+    `arguments` points to what the body was called with, None where that cannot be stored; `environment` names the
+    versions that were installed. `base` is the run whose results it took over, and `rerun` what of it was to run again.
+    """
 
     run: str
     version: str
@@ -87,6 +92,10 @@ class Manifest(Record, frozen=True):
     path: tuple[str, ...]
     blob_limit_bytes: int
     python: str = PYTHON
+    arguments: Pointer | None = None
+    environment: str = ""
+    base: str = ""
+    rerun: str = "changed"
 
 
 class Sealed(NamedTuple):
@@ -101,6 +110,7 @@ class Sealed(NamedTuple):
     dependents: dict[int, bytes]
     missing: bytes
     lengths: dict[str, int]
+    environment: str = ""
 
     @property
     def first(self) -> int:
@@ -117,15 +127,20 @@ PackedCode = dict[int, tuple[Any, str, bytes]]
 """Functions that were packed already, by identity: they themselves, their digests and bytes."""
 
 
-def seal_run(traced: Traced, run: str, vault: Vault, version: str, pool: str = "") -> tuple[Sealed, Pointer]:
+def seal_run(
+    traced: Traced, run: str, vault: Vault, version: str, pool: str = "", **base: str
+) -> tuple[Sealed, Pointer]:
     """Sign a traced workflow as run `run` for the workers of `pool`, storing its large arguments; and its result.
+
+    `base` and `rerun` of the manifest may be given.
 
     Raises
     ------
     SerializationError, ValueTooLargeError
         Naming step and argument. Nothing but unreferenced blobs is left behind.
     """
-    graph = traced.graph
+    graph, packed = traced.graph, _pack_functions(traced, {})
+    environment, versions = pack_environment(data for _, _, data in packed.values())
     manifest = Manifest(
         run=run,
         version=version,
@@ -134,9 +149,21 @@ def seal_run(traced: Traced, run: str, vault: Vault, version: str, pool: str = "
         directory=str(Path.cwd()),
         path=tuple(sys.path),
         blob_limit_bytes=vault.limit_bytes,
+        arguments=_arguments(traced, vault),
+        environment=environment,
+        **base,
     )
     stored = vault.point([msgspec.msgpack.encode(manifest)], f"the graph of workflow {graph.name!r}")
-    return _seal(traced, run, vault, vault.seal(MANIFEST, (run,), stored), pool), manifest.result
+    sealed = _seal(traced, run, vault, vault.seal(MANIFEST, (run,), stored), pool, packed)
+    return sealed._replace(code={**sealed.code, environment: versions}, environment=environment), manifest.result
+
+
+def _arguments(traced: Traced, vault: Vault) -> Pointer | None:
+    """Where the arguments of the workflow's body are stored; None where they cannot be."""
+    try:
+        return vault.point([traced.arguments], "the arguments") if traced.arguments is not None else None
+    except (SerializationError, ValueTooLargeError):
+        return None
 
 
 def seal_part(
@@ -154,12 +181,12 @@ def _seal(
     vault: Vault,
     record: bytes,
     pool: str,
-    packed: PackedCode | None = None,
+    packed: PackedCode,
     returns: tuple[int, int] | None = None,
 ) -> Sealed:
     nodes = traced.graph.nodes
     known = {n.index: n for n in nodes}
-    code = _pack_functions(traced, {} if packed is None else packed)
+    code = _pack_functions(traced, packed)
     mine = [code[id(call.callee.function)] for call in traced.calls]
     calls = (_call(known, n, c, d, vault) for n, c, (_, d, _) in zip(nodes, traced.calls, mine, strict=True))
     specs = [vault.seal(CALL, (run, n.index), call) for n, call in zip(nodes, calls, strict=True)]

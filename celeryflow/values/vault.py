@@ -26,7 +26,10 @@ VALUE, FAILURE, OMITTED, UPSTREAM, LENGTH, GATHERED, EXPANSION, CALL, MANIFEST, 
 
 
 class Pointer(Record, frozen=True):
-    """Where packed items are: here (`inline`) or in a blob."""
+    """Where packed items are: here (`inline`) or in a blob.
+
+    `first` and `count` say which of them are meant; a count of 0 is all from there on.
+    """
 
     size: int
     digest: str = ""
@@ -34,6 +37,8 @@ class Pointer(Record, frozen=True):
     python: str = PYTHON
     attempt: int = 1
     generation: int = 1
+    first: int = 0
+    count: int = 0
 
 
 class Vault:

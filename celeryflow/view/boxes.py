@@ -179,12 +179,14 @@ def _box(name: str, records: list[StepRecord], now: float, has_phases: bool, is_
         group = first.node.phase if is_phase and first.node.phase else first.node.spec.label
         label, note = f"{words.plain(group, 60)} ({words.number(len(records))} steps)", _note_of_group(summary)
     shown, status = words.plain(label, _LABEL_LIMIT), first.status if is_one else summary.status
+    reused = words.reused(summary)
+    remarks = [part for part in (note, reused if not note.endswith(reused) else "") if part not in ("", str(status))]
     return Box(
         id=name,
         nodes=summary.nodes,
         label=shown,
         note=note,
-        title=f"{label}: {status}" + (f", {note}" if note not in ("", str(status)) else ""),
+        title=", ".join([f"{label}: {status}", *remarks]),
         status=status,
         phase=first.node.phase if has_phases else None,
         width=_width(shown, summary, not is_one or first.node.is_map, is_one and first.node.role is Role.EXPAND),
@@ -195,6 +197,8 @@ def _box(name: str, records: list[StepRecord], now: float, has_phases: bool, is_
 
 
 def _note_of_group(summary: Summary) -> str:
+    if summary.reused == summary.items > 0:
+        return f"{words.number(summary.reused)} reused"
     failed = f" · {words.number(summary.failed)} {words.GLYPHS[State.FAILURE]}" if summary.failed else ""
     return words.count(summary) + failed
 

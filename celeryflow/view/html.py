@@ -67,10 +67,15 @@ def _row(row: Summary) -> str:
         f'<tr class="{row.status}" title="{row.status}"><td class="cf-name">'
         f'<span class="cf-glyph">{words.GLYPHS[row.status]}</span>{escape(words.plain(row.name, 60))}</td>'
         f'<td class="cf-bar">{_track(row)}</td>'
-        f'<td class="cf-trouble"><small>{escape(words.troubles(row))}</small></td>'
+        f'<td class="cf-trouble"><small>{_reused(row)}{escape(words.troubles(row))}</small></td>'
         f'<td class="cf-number">{words.count(row)}</td>'
         f'<td class="cf-number">{words.seconds(row.duration_s)}</td></tr>'
     )
+
+
+def _reused(row: Summary) -> str:
+    said = words.reused(row)
+    return f'<span class="cf-dim">{said}</span> ' if said else ""
 
 
 def _track(row: Summary) -> str:

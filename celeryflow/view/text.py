@@ -96,10 +96,9 @@ def _table(listed: list[Summary]) -> list[Line]:
 
 
 def _tail(row: Summary, took: str) -> Line:
-    troubles = words.troubles(row)
-    if not troubles:
-        return [(took.rstrip(), "dim")]
-    return [(took, "dim"), (f"  {troubles}", "red" if row.failed else "yellow")]
+    notes: Line = [(words.reused(row), "dim"), (words.troubles(row), "red" if row.failed else "yellow")]
+    said = [(f"  {note}", style) for note, style in notes if note]
+    return [(took if said else took.rstrip(), "dim"), *said]
 
 
 def _bar(row: Summary) -> Line:
@@ -225,6 +224,7 @@ def _told(row: Summary) -> str:
         f"{words.GLYPHS[row.status]} {words.plain(row.name, 60)}",
         words.count(row),
         words.seconds(row.duration_s),
+        words.reused(row),
         words.troubles(row),
     )
     return "  ".join(part for part in parts if part)

@@ -104,6 +104,13 @@ def again(what: Again, in_s: float = 0.0) -> str:
     return f"{'worker lost' if what.is_lost else 'failed'}, retrying{wait}{count}"
 
 
+def reused(seen: Summary | StepRecord) -> str:
+    """What is an earlier run's: ``reused`` for all that succeeded, else how many items; empty for none."""
+    if not seen.reused:
+        return ""
+    return "reused" if seen.reused == seen.done else f"{number(seen.reused)} reused"
+
+
 def note(record: StepRecord, now: float) -> str:
     """The second line of a step in the picture: how far, how long, or what is wrong; and how many steps it added."""
     inside = f"{number(record.inside)} inside" if record.inside else ""
@@ -115,6 +122,8 @@ def _note(record: StepRecord, now: float) -> str:
         return f"worker lost{_of(record)}"
     if record.status in (State.PENDING, State.READY):
         return ""
+    if record.is_reused:
+        return f"{number(record.reused)} reused" if record.node.is_map else "reused"
     if record.node.is_map:
         failed = f" · {number(record.failed)} {GLYPHS[State.FAILURE]}" if record.failed else ""
         return "" if record.length is None else f"{number(record.done)} / {number(record.length)}{failed}"

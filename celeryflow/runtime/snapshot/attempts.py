@@ -172,12 +172,15 @@ class AttemptLog:
 
 
 class MarkLog:
-    """Items that ended without an attempt, skipped or failed from outside, in order."""
+    """Items that ended without an attempt, skipped, failed from outside or taken over, in order."""
 
     def __init__(self) -> None:
         self.node, self.start, self.count = array("q"), array("q"), array("q")
         self.generation, self.state, self.reason = array("q"), array("b"), array("q")
         self.words = Words()
+
+    def __len__(self) -> int:
+        return len(self.node)
 
     def add(self, node: int, start: int, count: int, generation: int, state: State, reason: str) -> None:
         """Append one range of items, the state that they have now, and why."""

@@ -243,7 +243,8 @@ def _counts(record: StepRecord, rows: Rows) -> NDArray[np.bool_]:
 
 def _apply_marks(snapshot: Snapshot, record: StepRecord, state: Ints, reason: NDArray[np.object_]) -> None:
     marks = snapshot.marks
-    mine = (_ints(marks.node) == record.node.index) & (_ints(marks.generation) >= record.since_generation)
+    counts = (_ints(marks.generation) >= record.since_generation) | (_ints(marks.state) == _SUCCESS)
+    mine = (_ints(marks.node) == record.node.index) & counts & (np.arange(len(marks)) >= record.since_mark)
     for at in np.flatnonzero(mine).tolist():
         span = slice(marks.start[at], marks.start[at] + marks.count[at])
         is_open = ~_TERMINAL[state[span]]

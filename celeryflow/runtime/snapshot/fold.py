@@ -221,18 +221,12 @@ class Snapshot:
         found: set[int] = set()
         # What a node added comes after it, and before it in this order, where only its parent needs it.
         for record in sorted(self.steps, key=lambda r: (-r.node.depth, r.node.index), reverse=True):
-            if record.status is State.SUCCESS or self._is_left_out(record):
+            if record.status is State.SUCCESS or record.is_left_out:
                 continue
             mine = users[record.node.index]
             if record.node.is_fatal or not mine or not found.isdisjoint(mine):
                 found.add(record.node.index)
         return found
-
-    def _is_left_out(self, record: StepRecord) -> bool:
-        """Whether a branch took another arm than the one that it is of, or hangs on."""
-        while record.cause >= 0 and not record.is_not_chosen:
-            record = self._records[record.cause]
-        return record.is_not_chosen
 
     def counts(self) -> dict[State, int]:
         """How many steps are in each state; every state is there."""
@@ -295,6 +289,7 @@ def _for_node(event: Event, node: int) -> Event:
 _VERBS: dict[str, Callable[[StepRecord, Event], None]] = {
     "claimed": StepRecord.claim,
     "success": StepRecord.succeed,
+    "reused": StepRecord.reuse,
     "failure": StepRecord.fail,
     "skipped": StepRecord.skip,
     "retrying": StepRecord.retry,

@@ -74,7 +74,7 @@ def steps(snapshot: Snapshot) -> pd.DataFrame:
             "queue_wait_s": _reals(r.queue_wait_s for r in records),
             "duration_s": _reals(r.duration_s(now) for r in records),
             "output_bytes": _whole(r.output_bytes for r in records),
-            "reused": pd.Series([False] * len(records), dtype=bool),
+            "reused": pd.Series([r.is_reused for r in records], dtype=bool),
             "worker": _texts(r.worker or None for r in records),
             "error": _texts(r.error or None for r in records),
         }

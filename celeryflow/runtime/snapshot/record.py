@@ -56,6 +56,10 @@ class StepRecord:
         Items that ended that way. `failed` counts absorbed failures too.
     absorbed : int
         Failures that fail neither the map nor the run.
+    reused : int
+        Items of those done whose results are an earlier run's.
+    origin : str
+        The run that the latest of these are of.
     open : OpenItems
         Items that a worker holds, or that wait for another attempt.
     inside : int
@@ -70,8 +74,8 @@ class StepRecord:
         Number of the latest attempt; 0 before the first.
     ended_as : State or None
         Its terminal state, once it has one.
-    since, since_generation : int
-        Entry of the attempt log from which on successes count, and generation from which on
+    since, since_mark, since_generation : int
+        Entries of the attempt log and of the marks from which on successes count, and generation from which on
         failures and skips do: a resume forgets the earlier ones.
     cause : int
         Of a skipped one: the input that failed or was skipped; else -1.
@@ -92,10 +96,10 @@ class StepRecord:
         self.node, self._log, self._marks = node, log, marks
         self.inputs: tuple[tuple[StepRecord, Edge], ...] = ()
         self.length: int | None = node.length if node.is_map else 1
-        self.done = self.output_bytes = self.attempt = self.inside = self._closed = 0
+        self.done = self.output_bytes = self.attempt = self.inside = self._closed = self.reused = 0
         self.losses = self.retries = 0
-        self.since = self.since_generation = self.ended_in = 0
-        self.work_s, self.worker = 0.0, ""
+        self.since = self.since_mark = self.since_generation = self.ended_in = 0
+        self.work_s, self.worker, self.origin = 0.0, "", ""
         self.queued_from: float | None = None
         self.length_at: float | None = None
         self.first_item_at: float | None = None
@@ -144,6 +148,11 @@ class StepRecord:
     def is_lost(self) -> bool:
         """Whether items wait for another worker after theirs died."""
         return self.ended_as is None and State.READY in self.open.waiting.values()
+
+    @property
+    def is_reused(self) -> bool:
+        """Whether it succeeded and nothing of it ran."""
+        return self.ended_as is State.SUCCESS and self.reused > 0 and not self.attempts
 
     @property
     def running(self) -> int:
@@ -205,14 +214,23 @@ class StepRecord:
 
     def _why_skipped(self) -> str:
         """The failed step that this one needed, by way of others that were skipped for it; or the branch."""
-        if self.is_not_chosen:
+        if self.is_left_out:
             return "the branch took another arm"
-        cause: StepRecord | None = self
-        while cause is not None and cause.cause >= 0:
-            if cause.is_not_chosen:
-                return cause._why_skipped()
-            cause = next((r for r, _ in cause.inputs if r.node.index == cause.cause), None)
+        cause = self._first_cause()
         return f"needs step {cause.node.name!r}, which ended as {cause.status}" if cause else "upstream"
+
+    def _first_cause(self) -> StepRecord | None:
+        """The step for which this one was skipped, by way of others; the first of them that a branch left out."""
+        cause: StepRecord | None = self
+        while cause is not None and cause.cause >= 0 and not cause.is_not_chosen:
+            cause = next((r for r, _ in cause.inputs if r.node.index == cause.cause), None)
+        return cause
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether a branch did not choose it, or what it needs."""
+        cause = self._first_cause()
+        return cause is not None and cause.is_not_chosen
 
     @property
     def started_at(self) -> float | None:
@@ -279,6 +297,15 @@ class StepRecord:
             self.first_item_at = event.at if self.first_item_at is None else self.first_item_at
             self._end_step(event, State.SUCCESS)
         self.output_bytes += event.output_bytes
+
+    def reuse(self, event: Event) -> None:
+        """Results of an earlier run stand for these items."""
+        start, count = self._clip(event)
+        self._marks.add(self.node.index, start, count, event.generation, State.SUCCESS, "")
+        self.done, self.reused = self.done + count, self.reused + count
+        self.output_bytes += event.output_bytes
+        self.first_item_at, self.origin = event.at, event.origin
+        self._end_step(event, State.SUCCESS)
 
     def know_length(self, event: Event) -> None:
         """The number of items is known."""
@@ -368,8 +395,8 @@ class StepRecord:
     def rerun(self, event: Event) -> None:
         """A resume runs it again although it had ended: its earlier results no longer count."""
         self._forget()
-        self.done, self.first_item_at, self.queued_from = 0, None, event.at
-        self.since, self.since_generation = len(self._log), event.generation
+        self.done, self.reused, self.first_item_at, self.queued_from = 0, 0, None, event.at
+        self.since, self.since_mark, self.since_generation = len(self._log), len(self._marks), event.generation
 
     # --- small parts -------------------------------------------------------------------------
 

@@ -41,6 +41,8 @@ class Summary:
         What is tried again, the latest of it; `retries` tells of how many items.
     again_in_s : float
         Seconds until then, 0 where it may begin.
+    reused : int
+        Items of those done whose results are an earlier run's.
     failure : FirstFailure or None
         The first failure that was not absorbed, else the first.
     failed_node : int
@@ -69,6 +71,7 @@ class Summary:
     again: Again | None
     retries: int
     again_in_s: float
+    reused: int
     failure: FirstFailure | None
     failed_node: int
 
@@ -109,6 +112,7 @@ def summarise(name: str, records: Sequence[StepRecord], now: float) -> Summary:
         again=again,
         retries=sum(len(r.again) for r in records),
         again_in_s=max(0.0, again.at + again.delay_s - now) if again else 0.0,
+        reused=sum(r.reused for r in records),
         failure=failure,
         failed_node=node,
     )
