@@ -112,7 +112,7 @@ def is_local(name: str, module: ModuleType | None) -> bool:
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or not _is_own_file(file):
         return False
-    return name not in {"__main__", "__mp_main__"} and name.partition(".")[0] not in {"celeryflow", "conftest"}
+    return name not in {"__main__", "__mp_main__"} and name.partition(".")[0] != "celeryflow"
 
 
 @cache
