@@ -217,6 +217,8 @@ def test_a_resumed_run_has_its_time_anew(tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     run = cf.workflow(lambda: double(wait_for(str(gate))), name="again").options(deadline_s=1).run()
     assert run.status == "failure"
+    assert run.resume().wait(timeout_s=5).status == "failure"
+    assert run.errors().kind.tolist() == ["deadline"]
 
     threading.Timer(0.3, gate.touch).start()
     run.resume()
