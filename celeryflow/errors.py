@@ -137,6 +137,10 @@ class ResumeConflictError(RunError):
     """A run that is going on was to be resumed, or somebody else has resumed it at this moment."""
 
 
+class JobConflictError(RunError):
+    """A job's run is going on, with other arguments or code than it is submitted with now."""
+
+
 class RunLostError(RunError):
     """The server no longer knows the run."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from celeryflow.errors import ArgumentError, NotInWorkflowError, WorkflowError
 from celeryflow.graph import checks, trace
 from celeryflow.graph.model import Graph, Role, StepSpec
+from celeryflow.run.jobs import start
 from celeryflow.run.options import RunOptions
 from celeryflow.run.run import Run
 from celeryflow.run.start import resume, run_inline, submit
@@ -86,6 +87,10 @@ class Workflow(Generic[P, R]):
             0 to 9, 9 the highest: of its steps that have none of their own; default 5.
         tenant : str
             For whom it is, of ``[A-Za-z0-9_.-]``: a label in ``cf.history()``.
+        job_id : str
+            Idempotency key, of ``[A-Za-z0-9_.-]``: whoever submits under it gets the one run that there is, live or
+            finished; one that failed, was cancelled or is stalled is resumed. Where arguments or code have changed,
+            what changed is run anew once that run is over, and it is a `JobConflictError` before.
 
         Raises
         ------
@@ -138,7 +143,7 @@ class Workflow(Generic[P, R]):
         if inline:
             run: Run[R] = run_inline(traced, self._run_id(), reuse)
         else:
-            run = submit(traced, self._run_id(), self._options, reuse)
+            run = start(traced, self._run_id, self._options, reuse)
             run.wait_or_cancel()
         if check:
             run.result()
@@ -151,7 +156,7 @@ class Workflow(Generic[P, R]):
     def submit(self, *args: Any, **kwargs: Any) -> Run[R]:
         """Start on the workers and return at once; `reuse` as of `run`."""
         reuse = kwargs.pop("reuse", None)
-        return submit(self.trace(*args, **kwargs), self._run_id(), self._options, reuse)
+        return start(self.trace(*args, **kwargs), self._run_id, self._options, reuse)
 
     def resume(self, run: Run[Any] | str, rerun: str = "changed") -> Run[R]:
         """Start again with the arguments of an earlier run and the code of now, as a run of its own.

@@ -60,7 +60,7 @@ def test_options_out_of_range_are_refused_at_once(option: str, values: list[Any]
 
 @pytest.mark.parametrize("text", ["", "a b", "für", "a/b", "a|b", "a\nb", "x" * 201, 3, b"a", ["a"]], ids=repr)
 def test_odd_characters_in_ids_and_names_are_refused(text: Any) -> None:
-    for option in ("tenant", "name"):
+    for option in ("tenant", "job_id", "name"):
         with pytest.raises(cf.InvalidNameError, match=f"{option} of workflow 'works'"):
             works.options(**{option: text})
 

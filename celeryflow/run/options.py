@@ -25,6 +25,8 @@ class RunOptions(Record, frozen=True):
         0 to 9, of its steps that have none of their own.
     tenant : str or None
         For whom it is: a label in ``cf.history()``.
+    job_id : str or None
+        Of all that is submitted under it, one run is going on.
     """
 
     fail_fast: bool = False
@@ -32,6 +34,7 @@ class RunOptions(Record, frozen=True):
     deadline_s: float | None = None
     priority: int = PRIORITY
     tenant: str | None = None
+    job_id: str | None = None
 
     def changed(self, given: Mapping[str, Any], workflow: str) -> RunOptions:
         """These with others of `given`.
@@ -66,4 +69,5 @@ _CHECKS: dict[str, Callable[[Any, str], Any]] = {
     "deadline_s": checks.check_timeout,
     "priority": checks.check_priority,
     "tenant": checks.check_name,
+    "job_id": checks.check_name,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from celeryflow.errors import (
     InvalidOptionError,
@@ -32,26 +32,50 @@ RERUNS = ("changed", "failed")
 """What of a run `resume` runs again: what changed and what failed, or what failed alone."""
 
 
+class Job(NamedTuple):
+    """An id that runs are submitted under, what this one depends on, and the run that the job had when looked at."""
+
+    id: str = ""
+    mark: str = ""
+    seen: str = ""
+
+
+class JobTaken(Exception):
+    """Another caller was first."""
+
+
+NO_JOB = Job()
+
+
 def submit(
     traced: Traced,
     run_id: str,
     options: RunOptions | None = None,
     reuse: Run[Any] | str | None = None,
     rerun: str = "changed",
+    job: Job = NO_JOB,
 ) -> Run[Any]:
-    """Start a traced workflow on the workers, with results of an earlier run and of steps with ``cache=True``."""
+    """Start a traced workflow on the workers, with results of an earlier run and of steps with ``cache=True``.
+
+    Raises
+    ------
+    JobTaken
+        If another caller has started a run of the job since this one looked.
+    """
     session, tenant = sessions.current(), options and options.tenant
     link, graph = session.link, traced.graph
     _check_versions(link.store.live_workers())
     pool, base = link.settings.pool, _base(link.store, graph.name, reuse)
-    sealed, result = seal_run(traced, run_id, link.vault, __version__, pool, base=base, rerun=rerun)
+    signed = {"base": base, "rerun": rerun, "job": job.id, "job_mark": job.mark}
+    sealed, result = seal_run(traced, run_id, link.vault, __version__, pool, **signed)
     link.store.put_code(sealed.code, link.settings.retention_s)
     link.store.stage(run_id, sealed)
     begun = take_over(link, run_id, sealed, base, rerun)
     facts = {"workflow": graph.name, "owner": session.owner, "pool": pool, **begun.facts}
-    given = {"timeout_s": graph.timeout_s, "deadline_s": graph.deadline_s, "tenant": tenant}
+    given = {"timeout_s": graph.timeout_s, "deadline_s": graph.deadline_s, "tenant": tenant, "job": job.id or None}
     facts |= {name: str(value) for name, value in given.items() if value is not None}
-    link.store.submit(run_id, sealed, facts, graph.fail_fast, begun.parts)
+    if not link.store.submit(run_id, sealed, facts, graph.fail_fast, begun.parts, job.id, job.seen) and job.id:
+        raise JobTaken
     cached.note(link.store, begun.cached, run_id, link.settings.retention_s)
     return Run(run_id, StoredSource(session, run_id, graph, result, pool, base))
 

@@ -16,6 +16,7 @@ class Keyspace:
         self.runs = f"{prefix}:runs"
         self.workers = f"{prefix}:workers"
         self.leases = f"{prefix}:leases"
+        self.jobs = f"{prefix}:jobs"
 
     def run(self, run: str, part: str) -> str:
         """A key of one run."""

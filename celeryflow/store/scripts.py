@@ -170,11 +170,25 @@ class Store:
             pipe.execute()
 
     def submit(
-        self, run: str, sealed: Sealed, facts: dict[str, Any], fail_fast: bool = False, parts: Sequence[str] = ()
+        self,
+        run: str,
+        sealed: Sealed,
+        facts: dict[str, Any],
+        fail_fast: bool = False,
+        parts: Sequence[str] = (),
+        job: str = "",
+        seen: str = "",
     ) -> bool:
-        """Publish a staged graph, with further `parts` that were staged; False if the run was there already."""
+        """Publish a staged graph, with further `parts` that were staged, as the run of a `job`.
+
+        False if the run was there already, or the job has another run than was `seen`.
+        """
         pairs = [part for pair in {"manifest": sealed.record, **facts}.items() for part in pair]
-        return bool(self.call("submit", run, len(sealed.nodes), int(fail_fast), len(parts), *parts, *pairs))
+        return bool(self.call("submit", run, len(sealed.nodes), int(fail_fast), job, seen, len(parts), *parts, *pairs))
+
+    def run_of_job(self, job: str) -> str:
+        """The run that was submitted last under a job id; empty if there is none."""
+        return (self.client.hget(self.keys.jobs, job) or b"").decode()
 
     def allocate(self, run: str, count: int) -> int:
         """Set indices aside for nodes to be added to a run: the first of `count`."""

@@ -82,6 +82,7 @@ class Manifest(Record, frozen=True):
 
     `arguments` points to what the body was called with, None where that cannot be stored; `environment` names the
     versions that were installed. `base` is the run whose results it took over, and `rerun` what of it was to run again.
+    `job` is the id that it was submitted under, and `job_mark` what its arguments and code came to.
     """
 
     run: str
@@ -96,6 +97,8 @@ class Manifest(Record, frozen=True):
     environment: str = ""
     base: str = ""
     rerun: str = "changed"
+    job: str = ""
+    job_mark: str = ""
 
 
 class Sealed(NamedTuple):
@@ -132,7 +135,7 @@ def seal_run(
 ) -> tuple[Sealed, Pointer]:
     """Sign a traced workflow as run `run` for the workers of `pool`, storing its large arguments; and its result.
 
-    `base` and `rerun` of the manifest may be given.
+    `base`, `rerun`, `job` and `job_mark` of the manifest may be given.
 
     Raises
     ------
