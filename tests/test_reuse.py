@@ -343,6 +343,13 @@ def test_what_people_see_of_it(cells: Notebook) -> None:
     assert cf.history().set_index("run").status.loc[more.id] == "success"
 
 
+def test_items_that_were_taken_over_have_arrived(cells: Notebook) -> None:
+    cells.cell(PIPELINE)
+    before = cells["etl"].run(check=True)
+
+    assert [*cells["etl"].run(reuse=before).as_completed("clean")] == [(0, 2), (1, 2), (2, 2), (3, 3)]
+
+
 def test_part_of_a_map_is_said_to_be_reused() -> None:
     wf = cf.workflow(lambda xs: cf.step(lambda x: x, name="one").map(xs), name="partly")
     wf.run([1, 2])

@@ -49,7 +49,7 @@ def arriving(
     while True:
         is_last, news, position = record.status.is_terminal, events[position:], len(events)
         for event in news:
-            if event.node == node.index and event.event in ("success", "failure") and event.start >= 0:
+            if event.node == node.index and event.event in ("success", "failure", "reused") and event.start >= 0:
                 fresh = [(i, v) for i, v in outputs.arrived(node, event.start, event.count) if i not in seen]
                 if fresh and not seen:
                     keys = outputs.all_keys(node)
