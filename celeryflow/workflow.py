@@ -129,7 +129,8 @@ class Workflow(Generic[P, R]):
         check : bool
             Raise what ``.result()`` would raise.
         inline : bool
-            Execute in this process instead, in order, so that a debugger reaches the steps.
+            Execute in this process instead, in order, so that a debugger reaches the steps. Time limits of the run and
+            its `job_id` play no part then.
         reuse : Run, str or "latest", optional
             Take over what an earlier run (or its id, or the latest one of this workflow) has of results whose code and
             inputs are the same, item by item; the rest runs. Where there is none, everything does.

@@ -209,6 +209,15 @@ def test_replay_of_steps_that_others_added() -> None:
         run.replay("each", 1)
 
 
+def test_replay_of_what_another_run_has_done() -> None:
+    wf = cf.workflow(lambda: double.map(give(1, 2, 3)), name="again")
+    again = wf.run(reuse=wf.run())
+
+    assert again.steps().reused.tolist() == [True, True]
+    assert again.inputs("double", 1) == {"x": 2}
+    assert again.replay("double", 2) == 6
+
+
 def test_replay_of_a_run_in_this_process() -> None:
     def body() -> Any:
         return picky.map(double.map(give(1, 3)))
