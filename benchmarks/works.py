@@ -117,7 +117,8 @@ def _layers(name: str, title: str, size: int, cost_s: float) -> Work:
 def _stages(name: str, title: str, size: int, cost_s: float) -> Work:
     return Work(
         name=name, title=title, size=size, given=_items, answer=_sum, executions=lambda size: STAGES * size,
-        do=lambda contender, given, size: contender.stages(given, STAGES, cost_s), sizes={"celery": 1_000},
+        do=lambda contender, given, size: contender.stages(given, STAGES, cost_s),
+        sizes={"celery": 1_000, "dask": 1_000, "ray": 1_000},
     )  # fmt: skip
 
 
