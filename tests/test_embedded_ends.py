@@ -111,6 +111,16 @@ def test_killed_worker_is_replaced_and_its_children_end(place: Place) -> None:
     runtime.check()
 
 
+def test_worker_that_is_killed_again_and_again_at_work_is_replaced_each_time(place: Place) -> None:
+    runtime = place.join()
+    for _ in range(6):
+        (worker,) = wait_for(lambda: [pid for pid in place.status()["workers"] if pid in place.reports()])
+        ask(runtime.settings.url, "HSET", f"celeryflow:worker:{os.uname().nodename}:{worker}", "slots", "1")
+        os.kill(worker, signal.SIGKILL)
+        wait_for(lambda worker=worker: place.status()["workers"][0] not in {0, worker})
+    runtime.check()
+
+
 def test_worker_that_cannot_start_is_said_with_its_last_lines_and_tried_again_by_the_next_kernel(place: Place) -> None:
     runtime = place.join("broken")
 

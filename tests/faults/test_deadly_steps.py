@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from conftest import failure_of
 from executions import wait_until
 
 import celeryflow as cf
+from celeryflow.engine.processes import is_alive
 
 from .oracle import Oracle
 
@@ -77,6 +79,23 @@ def test_step_that_kills_its_process_is_poisoned_and_says_how(
     assert run.value("beside") == 7
     assert other.result() == [*range(30)]
     assert len(oracle.read(run=other.id)) == 30
+
+
+def test_what_a_step_has_started_ends_with_its_process(oracle: Oracle) -> None:
+    @cf.step(max_worker_losses=0)
+    def deadly() -> None:
+        with oracle.recorded():
+            sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+            for session in (False, True):
+                oracle.note(str(subprocess.Popen(sleep, start_new_session=session).pid))
+            _kill()
+
+    run = cf.workflow(lambda: deadly()).run()
+
+    assert failure_of(run).kind == "poisoned"
+    pids = [int(pid) for pid in oracle.notes()]
+    assert len(pids) == 2
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), timeout_s=2)
 
 
 def test_async_step_that_kills_its_process_takes_no_other_with_it(oracle: Oracle) -> None:

@@ -17,21 +17,23 @@ from .damage import kill
 from .figures import Figures
 from .oracle import Oracle
 
-STEP_S = 0.08
+STEP_S = 0.1
 
 FLOW = f"""
-oracle = Oracle("oracle.jsonl")
 cf.connect(workers=2)
+
+def recorded():
+    return Oracle(cf.current().run_id + ".jsonl").recorded()
 
 @cf.step
 def work(*inputs):
-    with oracle.recorded():
+    with recorded():
         time.sleep({STEP_S})
         return 1 + sum(sum(i) if isinstance(i, list) else i for i in inputs)
 
 @cf.step
 def value_of(loop):
-    with oracle.recorded():
+    with recorded():
         return loop.value
 
 @cf.workflow
@@ -56,10 +58,13 @@ class Runs:
 
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
-        self.oracle = Oracle(str(shell.directory / "oracle.jsonl"))
         self._open()
-        self.expected = self.cells.run("answer = flow.run(check=True).result()")
-        self.cost = len(self.oracle.read())
+        run, self.expected = self.cells.run("run = flow.run(check=True); answer = run.id, run.result()")
+        self.cost = len(self.oracle(run).read())
+
+    def oracle(self, run: str) -> Oracle:
+        """A file a run: it is read again and again, and must not grow."""
+        return Oracle(str(self.shell.directory / f"{run}.jsonl"))
 
     def _open(self) -> None:
         self.cells = Cells(self.shell, FLOW)
@@ -72,7 +77,7 @@ class Runs:
         """Wait until so many executions have ended and another has just begun."""
 
         def is_there() -> bool:
-            read = self.oracle.read(run=run)
+            read = self.oracle(run).read()
             is_fresh = any(e.end is None and time.monotonic() - e.start < STEP_S / 2 for e in read)
             return sum(e.end is not None for e in read) >= ended and is_fresh
 
@@ -100,11 +105,11 @@ class Runs:
         result, ends = self.cells.run(f"""
 run = cf.attach({run!r})
 result = run.resume().result(timeout_s=60)
-oracle.check(run, [step for step in run.steps().step if step != "loop"])
+Oracle(run.id + ".jsonl").check(run, [step for step in run.steps().step if step != "loop"])
 answer = result, ends(run)
 """)
         assert result == self.expected
-        by_item = self.oracle.by_item(run)
+        by_item = self.oracle(run).by_item()
         for step, index, generation in ends:
             executions = by_item.get((step, index), [])
             assert sum(e.start > at for e in executions) == (generation > 1) * bool(executions)
@@ -112,7 +117,7 @@ answer = result, ends(run)
         early = {item for item, all_of in by_item.items() if all_of[0].end and all_of[0].end < at - 1.0}
         kept = {(step, index) for step, index, generation in ends if generation == 1}
         assert early <= kept, "what had ended long before was not kept"
-        return len(self.oracle.repeats(run))
+        return len(self.oracle(run).repeats())
 
 
 @pytest.fixture
@@ -129,10 +134,10 @@ def end_at(
     done = 0
     for _ in range(3 * count):
         run = runs.begin()
-        runs.await_point(run, round(done * (runs.cost - 1) / max(1, count - 1)))
+        runs.await_point(run, round(done * (runs.cost - 2) / max(1, count - 1)))
         time.sleep(chance.uniform(0, STEP_S / 4))
         at = end(runs)
-        was_under_way = bool(runs.oracle.under_way(run))
+        was_under_way = bool(runs.oracle(run).under_way())
         again = runs.resume(run, at)
         # Between two steps is no point: it is tried once more.
         done += was_under_way
