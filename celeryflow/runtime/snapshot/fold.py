@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -11,7 +11,7 @@ from celeryflow.errors import UnknownStepError, did_you_mean
 from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.attempts import AttemptLog, MarkLog, outcome_of
-from celeryflow.runtime.snapshot.open_items import Claim
+from celeryflow.runtime.snapshot.open_items import LENGTH_ONLY, Claim
 from celeryflow.runtime.snapshot.record import FirstFailure, StepRecord, end_state
 from celeryflow.runtime.snapshot.summary import Summary, first_failure, summarise
 
@@ -44,7 +44,8 @@ class Snapshot:
     reason : str
         Why the run ended, where its end says so.
     stopped : list of (int, int, Claim)
-        What workers held when the run ended: node, first item, and how many, by whom.
+        What workers held when the run ended: node, first item, and how many, by whom. Where its time was over and they
+        held nothing of it: what waited for them.
     floors : dict of int to float
         When each generation began: by submit or resume.
     steps : list of StepRecord
@@ -149,10 +150,18 @@ class Snapshot:
         elif event.event == "ended":
             self.status, self.finished_at = end_state(event.status), event.at
             self.reason = event.error
-            self.stopped = [(r.node.index, *held) for r in self.steps for held in sorted(r.open.claims.items())]
+            held = [(r.node.index, *held) for r in self.steps for held in sorted(r.open.claims.items())]
+            self.stopped = held or [*self._kept_waiting(event)]
             outcome = outcome_of(self.end_kind)
             for record in self.steps:
                 record.stop(event.at, event.generation, event.error, outcome)
+
+    def _kept_waiting(self, event: Event) -> Iterator[tuple[int, int, Claim]]:
+        """What waited for a worker when the run's time was over, so that it is told why a run failed that never ran."""
+        for record in self.steps if self.end_kind == "deadline" else ():
+            if record.status in (State.READY, State.RETRYING):
+                start = LENGTH_ONLY if record.node.is_map else 0
+                yield record.node.index, start, Claim(1, record.attempt, event.generation, "", event.at)
 
     @property
     def end_kind(self) -> str:
