@@ -8,7 +8,10 @@ import decimal
 import enum
 import functools
 import operator
+import os
 import re
+import subprocess
+import sys
 import textwrap
 import types
 import uuid
@@ -413,6 +416,55 @@ def test_of_a_module_that_travels_only_what_is_used_counts() -> None:
 def test_names_of_modules_that_are_used() -> None:
     found = of("import numpy as np\n\ndef step(x):\n    import pandas.testing\n    return np.sqrt(x)")
     assert {module.partition(".")[0] for module in found.modules} >= {"numpy", "pandas"}
+
+
+ANYWHERE = """
+    import enum, functools, logging, re, typing
+    from dataclasses import dataclass, field
+    from celeryflow.runtime.reuse.keys import fingerprint
+    from celeryflow.values import codec
+    from celeryflow.values.functions import pack_function, unpack_function
+
+    T = typing.TypeVar("T")
+    NAMES = {"one", "two", "three", None, 4}
+    log = logging.getLogger("steps")
+
+    class Kind(enum.Enum):
+        FEW = frozenset({"x", "y", "z"})
+
+    class Box(typing.Generic[T]):
+        def first(self, of: T) -> T:
+            return of
+
+    @dataclass
+    class Config:
+        names: set = field(default_factory=lambda: {"q", "w", "e"})
+
+    def wrapped(function):
+        @functools.wraps(function)
+        def call(*args):
+            log.info("called")
+            return function(*args)
+        return call
+
+    @wrapped
+    def step(x, kind=Kind.FEW, config=Config()):
+        if x in {"u", "v", "w"} or re.match("a+", x):
+            return NAMES, Box()
+        return step, {"k": {"n", "m"}}
+
+    digest, packed = pack_function(step, (Exception,), "step")
+    print(fingerprint(unpack_function(packed, digest, codec.loads_apart)[0]).digest.hex())
+"""
+
+
+def test_a_fingerprint_is_the_same_in_every_process() -> None:
+    def found(seed: str) -> str:
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", textwrap.dedent(ANYWHERE)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert len({found(seed) for seed in "012"}) == 1
 
 
 # --- versions -------------------------------------------------------------------------------------------------------

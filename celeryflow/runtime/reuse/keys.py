@@ -16,7 +16,7 @@ import sys
 import types
 from collections.abc import Callable, Iterable, Mapping
 from pickle import PickleBuffer
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from celeryflow.graph.refs import Each, Hole
 from celeryflow.runtime.reuse.bytecode import read
@@ -361,6 +361,10 @@ _KINDS: dict[type, Callable[[Hasher, Any], bytes]] = {
     types.BuiltinFunctionType: Hasher._builtin,
     types.ModuleType: Hasher._module,
     types.CodeType: Hasher._code,
+    # cloudpickle numbers them, each time anew.
+    TypeVar: lambda hasher, value: hasher._all(
+        "TypeVar", [value.__name__, value.__bound__, value.__constraints__, value.__covariant__]
+    ),
     types.CellType: lambda hasher, value: hasher._all("cell", [_content(value)]),
     property: lambda hasher, value: hasher._all("property", [value.fget, value.fset, value.fdel]),
     staticmethod: lambda hasher, value: hasher._all("staticmethod", [value.__func__]),
