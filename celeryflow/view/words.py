@@ -104,11 +104,11 @@ def again(what: Again, in_s: float = 0.0) -> str:
     return f"{'worker lost' if what.is_lost else 'failed'}, retrying{wait}{count}"
 
 
-def reused(seen: Summary | StepRecord) -> str:
-    """What is an earlier run's: ``reused`` for all that succeeded, else how many items; empty for none."""
-    if not seen.reused:
+def reused(row: Summary) -> str:
+    """What is an earlier run's: ``reused`` for everything, else how many items; empty for none."""
+    if not row.reused:
         return ""
-    return "reused" if seen.reused == seen.done else f"{number(seen.reused)} reused"
+    return "reused" if row.reused == row.items else f"{number(row.reused)} reused"
 
 
 def note(record: StepRecord, now: float) -> str:

@@ -22,7 +22,9 @@ class Reason(NamedTuple):
     new: str = ""
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.old or 'nothing'} → {self.new or 'nothing'}" if self.old != self.new else self.what
+        if self.old != self.new:
+            return f"{self.what}: {self.old or 'nothing'} → {self.new or 'nothing'}"
+        return f"{self.what} changed" if self.old else self.what
 
 
 class Comparison:
@@ -46,7 +48,7 @@ class Comparison:
             yield Reason(f"it is new: run {self.before.run} has no step of that name")
             return
         if self.now.merkle.with_code:
-            yield from _differences(self._code(self.now, node), self._code(self.before, old))
+            yield from _of_code(_differences(self._code(self.now, node), self._code(self.before, old)))
         yield from _differences(self._arguments(self.now, node), self._arguments(self.before, old))
         yield from _differences(_shape(node), _shape(old))
         yield from self._items(node, old)
@@ -96,7 +98,7 @@ class Comparison:
         length = self.records[node.index].length or 0
         keys = self.now.merkle.items(node.index, length)
         known = {*self.before.merkle.items(old.index, len(self.before.results.chunks[old.index]))}
-        fresh = sum(key not in known for key in keys)
+        fresh = sum(key not in known and key not in self.before.items for key in keys)
         failed = sum(key in known and key not in self.before.items for key in keys)
         if fresh:
             yield Reason(f"{fresh:,} of {length:,} items are new")
@@ -119,6 +121,20 @@ class Comparison:
         if old.index not in self.before.results.whole:
             return Reason("it had no result before")
         return Reason("its code cannot be compared")
+
+
+def _of_code(reasons: Iterator[Reason]) -> Iterator[Reason]:
+    """Without constants and names that changed because the code around them did."""
+    found = [*reasons]
+    owners = {reason.what.removeprefix("code of ").removesuffix(" changed") for reason in found if _is_code(reason)}
+    for reason in found:
+        is_inside = any(reason.what.startswith(f"constant of {o}") or f" in {o} " in reason.what for o in owners)
+        if not is_inside:
+            yield reason
+
+
+def _is_code(reason: Reason) -> bool:
+    return reason.what.startswith("code of ")
 
 
 def _shape(node: Node) -> dict[str, Part]:
