@@ -7,6 +7,7 @@ import datetime
 import decimal
 import enum
 import functools
+import importlib
 import operator
 import os
 import re
@@ -411,6 +412,19 @@ def test_of_a_module_that_travels_only_what_is_used_counts() -> None:
         return fingerprint(unpack_function(packed, code, codec.loads_apart)[0]).digest
 
     assert with_module() == with_module(other=5) == with_module(more=1) != with_module(clean=str)
+
+
+def test_functions_of_modules_beside_the_notebook_count_by_what_they_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "beside_it.py").write_text("def clean(x):\n    return x + 1\n")
+    module = importlib.import_module("beside_it")
+    first = Hasher().digest(module.clean)
+    assert first == digest(module.clean)
+    (tmp_path / "beside_it.py").write_text("def clean(x):\n    return x + 10\n")
+    assert Hasher().digest(importlib.reload(module).clean) != first
 
 
 def test_names_of_modules_that_are_used() -> None:

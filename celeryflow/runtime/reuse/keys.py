@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from celeryflow.graph.refs import Each, Hole
 from celeryflow.runtime.reuse.bytecode import read
+from celeryflow.values.functions import is_local
 
 DIGEST_BYTES = 20
 
@@ -278,12 +279,13 @@ class _Notes:
 
 
 def is_importable(value: Any) -> bool:
-    """Whether a function, class or module is what its module has under its name, so that its name is enough."""
-    if isinstance(value, types.ModuleType):
-        return sys.modules.get(value.__name__) is value
-    if value.__module__ == "__main__":
+    """Whether a function, class or module is of an installed module, so that its name is enough."""
+    name = value.__name__ if isinstance(value, types.ModuleType) else value.__module__
+    found: Any = sys.modules.get(name)
+    if name == "__main__" or is_local(name, found):
         return False
-    found: Any = sys.modules.get(value.__module__)
+    if isinstance(value, types.ModuleType):
+        return found is value
     for name in value.__qualname__.split("."):
         found = getattr(found, name, None)
     return found is value
