@@ -73,6 +73,10 @@ class ValueTooLargeError(CeleryflowError, ValueError):
     """A value is over its limit; the message names the object, the limit and the way out."""
 
 
+class StorageError(CeleryflowError, OSError):
+    """A large value could not be written where such values are kept: the disk is full, say."""
+
+
 class NotInWorkflowError(CeleryflowError, RuntimeError):
     """Something that only means something inside a workflow's body or a step was used outside."""
 
@@ -174,6 +178,10 @@ class ServerError(CeleryflowError, ConnectionError):
 
 class ServerUnreachableError(ServerError):
     """No server answers at the address."""
+
+
+class ServerFullError(ServerError):
+    """The server answers and stores nothing more: its memory limit is reached, or its disk is full."""
 
 
 class ServerTooOldError(ServerError):

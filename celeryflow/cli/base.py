@@ -54,13 +54,10 @@ def deployment(place: dict[str, Any], is_started: bool = False) -> Iterator[Sess
     """The server that was named, or that of this directory if it runs; where `is_started`, it is started."""
     where = place if is_started or Settings.read(**place).url else _here()
     from celeryflow.runtime import session as sessions
-    from celeryflow.store.connect import ConnectionLost
 
     session = sessions.connect(**where)
     try:
         yield session
-    except ConnectionLost as error:
-        raise errors.ServerUnreachableError(f"the server has gone: {error}") from None
     finally:
         sessions.shutdown()
 

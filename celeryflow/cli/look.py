@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,8 @@ from celeryflow.cli.base import DONE, cli, code_of_run, deployment, say, server_
 
 if TYPE_CHECKING:
     from celeryflow.graph.model import Event
+    from celeryflow.run.run import Run
     from celeryflow.runtime.session import Session
-    from celeryflow.runtime.snapshot.fold import Snapshot
 
 FOLLOW_S = 0.5
 
@@ -84,33 +84,25 @@ def status(run: str, as_json: bool, **place: Any) -> int:
 @server_options
 def events(run: str, as_json: bool, follow: bool, **place: Any) -> int:
     """Every change of RUN's state, in order."""
-    with deployment(place) as session:
+    with deployment(place):
         from celeryflow.run.start import attach
-        from celeryflow.runtime.snapshot.fold import Snapshot
 
-        snapshot = Snapshot(attach(run).graph, run)
-        for page in _pages(session, run, snapshot, follow):
+        found = attach(run)
+        for page in _pages(found, follow):
             if as_json:
-                names = {index: node.name for index, node in snapshot.nodes.items()}
+                names = {index: node.name for index, node in found.seen.nodes.items()}
                 write(*(json.dumps(event.public(run, names)) for event in page))
             else:
-                say(*(shown.event_line(event, snapshot) for event in page))
-        return code_of_run(snapshot) if follow else DONE
+                say(*(shown.event_line(event, found.seen) for event in page))
+        return code_of_run(found.seen) if follow else DONE
 
 
-def _pages(session: Session, run: str, snapshot: Snapshot, follow: bool) -> Iterator[Iterable[Event]]:
-    """The events, which `snapshot` has seen then; those to come as well if they are to be followed."""
-    from celeryflow.runtime.sources import with_parts
-    from celeryflow.store import events as stream
-
-    for found in stream.replay(session.link.store, run):
-        page = with_parts(session.link, run, found)
-        snapshot.apply_all(page)
+def _pages(run: Run[Any], follow: bool) -> Iterator[list[Event]]:
+    """The events so far; those to come as well if they are to be followed."""
+    while page := run.news():
         yield page
-    while follow and not snapshot.status.is_terminal:
-        page = with_parts(session.link, run, stream.follow(session.link.store, run, snapshot.last_seq, FOLLOW_S))
-        snapshot.apply_all(page)
-        yield page
+    while follow and not run.seen.status.is_terminal:
+        yield run.news(FOLLOW_S)
 
 
 @cli.command()

@@ -31,6 +31,7 @@ from celeryflow.engine.slots import NEVER, Slots
 from celeryflow.engine.supervise import Supervisor
 from celeryflow.engine.tasks import use_app
 from celeryflow.errors import ConfigError
+from celeryflow.store.connect import BRIEF, FOREVER
 
 FOREVER_S = 10**8
 POOL_CHECK_S = 0.2
@@ -98,7 +99,8 @@ class Worker:
         process: Any = billiard.current_process()
         self.slots.await_clear(process.index, timeout_s=2.0)
         label, output = f"{socket.gethostname()}:{os.getpid()}", self.outputs[process.index]
-        self._drainer = Drainer(Link.open(self.settings), self.slots, process.index, output, self.name, label)
+        link = Link.open(self.settings, FOREVER)
+        self._drainer = Drainer(link, self.slots, process.index, output, self.name, label)
 
     def _set_signals(self) -> None:
         """Replace the handlers that the pool sets last: what a step forks would lose a SIGTERM to them."""
@@ -127,6 +129,7 @@ def make_app(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         worker_enable_remote_control=True,
         broker_connection_retry_on_startup=True,
+        broker_channel_error_retry=True,  # what the server answers while its disk is full
         broker_transport_options={"global_keyprefix": f"{settings.prefix}:celery:", "visibility_timeout": FOREVER_S},
         worker_proc_alive_timeout=30,
     )
@@ -150,7 +153,7 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
             def members() -> dict[int, Any]:
                 return {process.pid: process for process in pool._pool}
 
-            link = Link.open(worker.settings)
+            link = Link.open(worker.settings, BRIEF)
             self.supervisor = Supervisor(link, worker.slots, worker.name, worker.outputs, members, worker.send)
             self.supervisor.start()
             worker_shutting_down.connect(self.begin_stop, weak=False)

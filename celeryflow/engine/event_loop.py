@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from celeryflow.engine.lane import Lane
 from celeryflow.engine.watched import make_task
-from celeryflow.store.connect import ConnectionLost
+from celeryflow.errors import ServerError
 from celeryflow.store.scripts import Claim
 
 ASK_S = 0.05
@@ -117,7 +117,7 @@ class EventLoop:
         """Claim one more step; True if there was one."""
         try:
             more, claim = lane.claim()
-        except ConnectionLost as error:
+        except ServerError as error:
             self._error = error
             return False
         if claim is None:

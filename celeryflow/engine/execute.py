@@ -24,7 +24,7 @@ from celeryflow.engine.output import Capture
 from celeryflow.engine.read import Outcome, Reader
 from celeryflow.engine.slots import NEVER, Slot
 from celeryflow.engine.watched import Watched
-from celeryflow.errors import CeleryflowError, IntegrityError, StepMemoryError, StepTimeoutError
+from celeryflow.errors import CeleryflowError, IntegrityError, ServerError, StepMemoryError, StepTimeoutError
 from celeryflow.graph.model import OnError, Role
 from celeryflow.store.scripts import Claim, Item, Result, Unit
 from celeryflow.values.functions import unpack_function
@@ -164,6 +164,8 @@ class UnitWork:
         """Results of the unit's items."""
         try:
             self._prepare()
+        except ServerError:
+            raise
         except Exception as error:  # noqa: BLE001
             return self.fail(error)
         if self.call.role in _BY_STATES:
@@ -192,6 +194,8 @@ class UnitWork:
                 self._results.append(self._result(0, "success", record, [time.perf_counter() - started]))
             else:
                 self._results.append(self._picked(started))
+        except ServerError:
+            raise
         except Exception as error:  # noqa: BLE001
             self._results.append(self._failed(error, time.perf_counter() - started))
 

@@ -16,7 +16,7 @@ from celeryflow.engine.link import Link
 from celeryflow.engine.output import Capture
 from celeryflow.engine.slots import Slot, Slots
 from celeryflow.engine.surroundings import Surroundings
-from celeryflow.store.connect import ConnectionLost
+from celeryflow.errors import ServerError
 from celeryflow.store.scripts import Claim, Result
 
 
@@ -76,7 +76,7 @@ class Lane:
             if not self.slot.is_stopped:
                 raise
             results = []  # before it had begun
-        except ConnectionLost:
+        except ServerError:
             raise
         except Exception as error:  # noqa: BLE001 - a damaged manifest, say, is the steps' failure and never a hang
             results = self.executor.fail(claim, error)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from celeryflow.config import Settings
-from celeryflow.store.connect import connect
+from celeryflow.store.connect import USUAL, connect
 from celeryflow.store.scripts import Store
 from celeryflow.values.blobs import FileBlobs
 from celeryflow.values.envelope import Keyring
@@ -21,9 +22,9 @@ class Link:
     vault: Vault
 
     @classmethod
-    def open(cls, settings: Settings) -> Link:
-        """Connect lazily; nothing is sent before the first use."""
-        store = Store(connect(settings.url), settings.prefix)
+    def open(cls, settings: Settings, patience: float = USUAL, between: Callable[[], None] = lambda: None) -> Link:
+        """Connect lazily: nothing is sent before the first use. For the rest see `store.connect.Patience`."""
+        store = Store(connect(settings.url, patience, between), settings.prefix)
         vault = Vault(Keyring(settings.keys()), FileBlobs(settings.blobs), settings.blob_limit_bytes)
         return cls(settings, store, vault)
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +116,7 @@ class Capture:
     def _frame(self, stream: str, text: str) -> None:
         clean = text.encode(errors="backslashreplace").decode()
         frame = Frame(time.time(), self._now.place, stream, clean)
-        with self._lock:
+        with self._lock, suppress(OSError):  # what a full disk does not hold is lost, and no reason to end a step
             os.write(self._file, MARK + msgspec.json.encode(frame) + b"\n")
             self._size = os.fstat(self._file).st_size
 

@@ -24,13 +24,17 @@ from celeryflow.engine.link import Link
 from celeryflow.engine.output import Place, Silent, ship
 from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import NEVER, Doing, Slot, Slots
+from celeryflow.errors import ServerError
 from celeryflow.graph.model import Failure, OnError
-from celeryflow.store.connect import ConnectionLost
 from celeryflow.store.scripts import STILL_RUNNING, Result
 from celeryflow.values.vault import FAILURE, PYTHON
 from celeryflow.version import __version__
 
 TICK_S = 0.1
+INTRODUCE_S = 2.0
+SLEPT_S = 2.0
+"""From one beat to the next: if it took longer, the machine slept, or the server was away."""
+
 SOFT_STOP_S = 0.5
 GRACE_S = 1.5
 STRAYS_S = 1.0
@@ -67,6 +71,9 @@ class Supervisor:
         self._interrupted: dict[str, float] = {}
         self._killed: set[int] = set()
         self._stop_by = NEVER
+        self._introduced_at = self._beat_at = time.monotonic()
+        self._slept: dict[tuple[str, int, int], float] = {}
+        self._trouble = ""
         self._thread = threading.Thread(target=self._loop, name="celeryflow-supervisor", daemon=True)
         self._done = threading.Event()
 
@@ -89,20 +96,36 @@ class Supervisor:
                     is_first = False
                 self._tick()
                 self.link.store.await_nudge(self.link.settings.queues, TICK_S)
-            except ConnectionLost as error:
-                log.warning("the server does not answer: %s", error)
-                self._done.wait(TICK_S)
-            except Exception:
-                log.exception("the supervisor goes on after an error")
-                self._done.wait(TICK_S)
+                self._trouble = ""
+            except ServerError as error:
+                self._tell(str(error))
+                if time.monotonic() > self._stop_by:
+                    self._abandon()
+            except Exception as error:  # noqa: BLE001 - whatever a stray key or a full server leads to
+                self._tell(f"{type(error).__name__}: {error}", exc_info=True)
+
+    def _tell(self, trouble: str, **more: Any) -> None:
+        """Say once what is in the way, though each beat runs into it again."""
+        if trouble != self._trouble:
+            log.warning("the supervisor goes on after: %s", trouble, **more)
+        self._trouble = trouble
+        self._done.wait(TICK_S)
+
+    def _abandon(self) -> None:
+        """A planned stop with the server away: what runs cannot be handed back, and is when its lease has run out."""
+        for pid in self._pool():
+            self._kill(pid)
 
     def _introduce(self) -> None:
+        """Say who this is, now and then: a server that lost its data, or a day, forgets it."""
+        self._introduced_at = time.monotonic()
         facts = {"python": PYTHON, "version": __version__, "slots": str(self.slots.count)}
         self._queues = "" if self.slots.is_stopping else self.link.settings.queues
         self.link.store.introduce_worker(self.worker, {**facts, "queues": self._queues})
 
     def _tick(self) -> None:
         busy = self.slots.busy()
+        self._note_sleep([*busy.values()])
         pids, started = {doing.pid for doing in busy.values()}, Counter(d.pid for d in busy.values() if d.node >= 0)
         pool = self._pool()
         self._processes = {pid: found for pid, found in {**self._processes, **pool}.items() if pid in pids | {*pool}}
@@ -138,6 +161,15 @@ class Supervisor:
         if time.monotonic() < self._strays_until:
             processes.end_strays(pool)
         processes.reap_orphans({*self._pool()})
+        if time.monotonic() - self._introduced_at > INTRODUCE_S:
+            self._introduce()
+
+    def _note_sleep(self, busy: Sequence[Doing]) -> None:
+        """Limits of steps are of time awake."""
+        beat_at, self._beat_at = self._beat_at, time.monotonic()
+        slept_s = self._beat_at - beat_at if self._beat_at - beat_at > SLEPT_S else 0.0
+        items = ((doing.token, doing.node, doing.index) for doing in busy)
+        self._slept = {item: self._slept.get(item, 0.0) + slept_s for item in items}
 
     def _check(self, slot: Slot, doing: Doing, over: Sequence[str]) -> None:
         """End what must not go on: past its limit, of a run that is over, or in the way of a planned stop."""
@@ -147,7 +179,7 @@ class Supervisor:
             self._finish_stop(doing)
         elif f"{doing.run}|{doing.node}" in over:
             self._stop(slot, doing)
-        elif time.monotonic() > doing.deadline:
+        elif time.monotonic() > doing.deadline + self._slept.get((doing.token, doing.node, doing.index), 0.0):
             self._time_out(slot, doing)
         elif 0 < doing.memory_limit_bytes < (used := processes.memory_bytes(doing.pid)):
             self._end_large(slot, doing, used)

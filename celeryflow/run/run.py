@@ -6,10 +6,11 @@ import asyncio
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from celeryflow.config import INLINE_LIMIT_BYTES
-from celeryflow.errors import RunCancelledError, RunError, RunTimeoutError, UnservedQueueWarning
+from celeryflow.errors import IntegrityError, RunCancelledError, RunError, RunTimeoutError, UnservedQueueWarning
 from celeryflow.graph import checks
 from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
@@ -44,11 +45,15 @@ class Run(Generic[R]):
     def __init__(self, run_id: str, source: Source) -> None:
         self.id = run_id
         self._source = source
-        self._events: list[Event] = []
-        self._snapshot = Snapshot(source.graph, run_id)
-        self._outputs = Outputs(source, self._snapshot.nodes)
+        self._begin()
         self._waited_since: float | None = None
         self._warned: set[str] = set()
+
+    def _begin(self) -> None:
+        """Nothing has been seen yet."""
+        self._events: list[Event] = []
+        self._snapshot = Snapshot(self._source.graph, self.id)
+        self._outputs = Outputs(self._source, self._snapshot.nodes)
 
     # --- state ---------------------------------------------------------------------------
 
@@ -80,14 +85,25 @@ class Run(Generic[R]):
         snapshot.unserved = {} if snapshot.status.is_terminal else self._source.unserved(snapshot.nodes)
         return snapshot
 
-    def _advance(self, wait_s: float) -> bool:
-        return not self._snapshot.status.is_terminal and self._read(wait_s)
+    @property
+    def seen(self) -> Snapshot:
+        """All that was known at the last look."""
+        return self._snapshot
 
-    def _read(self, wait_s: float) -> bool:
-        found = self._source.follow(self._snapshot.last_seq, wait_s)
+    def _advance(self, wait_s: float) -> bool:
+        return not self._snapshot.status.is_terminal and bool(self.news(wait_s))
+
+    def news(self, wait_s: float = 0.0) -> list[Event]:
+        """What has happened since the last look, waiting up to `wait_s` seconds for something to.
+
+        All that has happened, where the server has come back with an older state of the run.
+        """
+        found = self._source.follow(self._snapshot.last_seq, wait_s, self._snapshot.last_at)
+        if found and found[0].seq <= self._snapshot.last_seq:
+            self._begin()  # the server came back with an older state
         self._events += found
         self._snapshot.apply_all(found)
-        return bool(found)
+        return found
 
     def __repr__(self) -> str:
         from celeryflow.view.text import text
@@ -178,7 +194,8 @@ class Run(Generic[R]):
             raise RunCancelledError(f"run {self.id!r} was cancelled: {self._snapshot.reason or 'no reason given'}.")
         if status is State.FAILURE:
             self._raise_failure()
-        return self._outputs.result()  # type: ignore[no-any-return]
+        with self._reading():
+            return self._outputs.result()  # type: ignore[no-any-return]
 
     def _raise_failure(self) -> None:
         if is_late(self._snapshot):
@@ -209,7 +226,7 @@ class Run(Generic[R]):
             try:
                 self._source.resume(self._snapshot)
             finally:
-                self._read(WAIT_S)
+                self.news(WAIT_S)
         return self
 
     def explain(self, step: str) -> Explanation:
@@ -256,7 +273,8 @@ class Run(Generic[R]):
         record = self.snapshot().record(step)
         node = record.node
         if partial and node.is_map and (record.length is not None or not record.status.is_terminal):
-            return self._outputs.gathered(node, self._length(node))
+            with self._reading():
+                return self._outputs.gathered(node, self._length(node))
         if record.status is State.FAILURE:
             raise self._outputs.map_error(node, self._length(node)) if node.is_map else self._outputs.step_error(node)
         if record.status is not State.SUCCESS:
@@ -266,7 +284,17 @@ class Run(Generic[R]):
                 else " Wait for it with run.wait(), or take what there is with partial=True."
             )
             raise RunError(f"step {step!r} of run {self.id!r} is {record.status.value} and has no value.{hint}")
-        return self._outputs.value(node)
+        with self._reading():
+            return self._outputs.value(node)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """What is missing because the whole run is gone is said to be that."""
+        try:
+            yield
+        except IntegrityError:
+            self._source.follow(self._snapshot.last_seq, 0.0)
+            raise
 
     def as_completed(self, step: str) -> Arrivals[tuple[Any, Any]]:
         """Items of a map as they arrive, for ``for`` and for ``async for``.
@@ -293,11 +321,17 @@ class Run(Generic[R]):
         return Arrivals(self._arriving(self.snapshot().record(step)))
 
     def _arriving(self, record: StepRecord) -> Iterator[tuple[Any, Any]]:
-        name, is_map = record.node.name, record.node.is_map
-        if is_map:
-            yield from arriving(record, self._events, self._outputs, self._await_events)
-        while not record.status.is_terminal:
+        name, is_map, snapshot = record.node.name, record.node.is_map, self._snapshot
+
+        def wait() -> None:
             self._await_events()
+            if self._snapshot is not snapshot:
+                raise RunError(f"the server came back with an older state of run {self.id!r}. Ask for its items again.")
+
+        if is_map:
+            yield from arriving(record, self._events, self._outputs, wait)
+        while not record.status.is_terminal:
+            wait()
         if record.status is State.CANCELLED and self._snapshot.status.is_terminal:
             self.result()  # raises why the run ended before it
         if not is_map or record.status is not State.SUCCESS:

@@ -72,8 +72,8 @@ def remove_socket(path: Path) -> None:
 
 
 def answers(path: str) -> bool:
-    """Whether the server has loaded its data and replies."""
-    return ask(path, "PING").startswith(b"+PONG")
+    """Whether the server has loaded its data and replies, if only that its disk is full."""
+    return ask(path, "PING").startswith((b"+PONG", b"-MISCONF"))
 
 
 def ask(path: str, command: str) -> bytes:

@@ -114,7 +114,7 @@ def shutdown() -> None:
 def _embedded(settings: Settings, workers: int | None) -> Session:
     runtime = embedded.join(Path.cwd(), workers)
     kept: dict[str, Any] = {"retention_s": settings.retention_s, "blob_limit_bytes": settings.blob_limit_bytes}
-    link = Link.open(Settings(**{**vars(runtime.settings), **kept}))
+    link = Link.open(Settings(**{**vars(runtime.settings), **kept}), between=runtime.check)
     if not runtime.is_pinned():
         _park_abandoned(link.store, runtime.launch())
     return Session(link, runtime, os.getpid())
@@ -146,7 +146,7 @@ def _remote(settings: Settings) -> Session:
     if not settings.blobs:
         settings = replace(settings, blobs=str(Path(tempfile.gettempdir()) / f"celeryflow-blobs-{os.getuid()}"))
     link = Link.open(settings)
-    server.check(link.store.client, settings.url)
+    server.check(settings.url)
     return Session(link, None, os.getpid())
 
 

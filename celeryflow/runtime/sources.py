@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from celeryflow.engine.link import Link
 from celeryflow.engine.read import Reader
-from celeryflow.errors import IntegrityError, ResumeConflictError, RunError, ServerUnreachableError
+from celeryflow.errors import IntegrityError, ResumeConflictError, RunError, ServerError
 from celeryflow.graph.model import Event, Graph, LogLine, Node
 from celeryflow.runtime.inline import Inline
 from celeryflow.runtime.remains import find_rest
@@ -20,13 +20,12 @@ from celeryflow.runtime.session import Session
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.unserved import unserved
 from celeryflow.store import events
-from celeryflow.store.connect import ConnectionLost
 from celeryflow.store.generations import begin, expanded_items
 from celeryflow.values.functions import unpack_function
 from celeryflow.values.manifest import Part
 from celeryflow.values.vault import PART, Pointer, Vault
 
-SERVER_AWAY_S, LOOK_S = 10.0, 0.5
+LOOK_S, QUIET_S = 0.5, 2.0
 
 
 class Source(Protocol):
@@ -38,8 +37,8 @@ class Source(Protocol):
     reader: Reader
     base: str
 
-    def follow(self, after: int, wait_s: float) -> list[Event]:
-        """Events after that number, waiting for the first of them."""
+    def follow(self, after: int, wait_s: float, at: float | None = None) -> list[Event]:
+        """Events after that number, waiting for one; from the first on where that number was not of the time `at`."""
 
     def logs(self) -> Iterable[LogLine]:
         """Captured output."""
@@ -91,38 +90,31 @@ class StoredSource:
         self.base = base
         self.vault = session.link.vault
         self.reader = Reader(session.link.store, self.vault, run)
-        self._lost_at: float | None = None
+        self._checked_at = time.monotonic()
         self._unserved: dict[str, list[str]] = {}
         self._looked_at = float("-inf")
 
-    def follow(self, after: int, wait_s: float) -> list[Event]:
+    def follow(self, after: int, wait_s: float, at: float | None = None) -> list[Event]:
         """As of Source."""
-        try:
-            found = self._follow(after, wait_s)
-        except ConnectionLost as error:
-            return self._await_server(error)
-        self._lost_at = None
-        found = with_parts(self.session.link, self.run, found)
+        found = with_parts(self.session.link, self.run, self._follow(after, wait_s, at))
         if not found and wait_s > 0:
-            self.session.check()
+            self._look_around()
         return found
 
-    def _follow(self, after: int, wait_s: float) -> list[Event]:
+    def _follow(self, after: int, wait_s: float, at: float | None) -> list[Event]:
         store = self.session.link.store
-        found = events.follow(store, self.run, after, wait_s)
+        found = events.follow(store, self.run, after, wait_s, at)
         if found or (self.graph.timeout_s is None and self.graph.deadline_s is None):
             return found
         store.end_late()
-        return events.follow(store, self.run, after, 0)
+        return events.follow(store, self.run, after, 0, at)
 
-    def _await_server(self, error: Exception) -> list[Event]:
-        """The server is away: an embedded one is started again, any other gets 10 s."""
+    def _look_around(self) -> None:
+        """Nothing happens: see that somebody could still make it happen."""
         self.session.check()
-        self._lost_at = self._lost_at or time.monotonic()
-        if time.monotonic() - self._lost_at > SERVER_AWAY_S:
-            raise ServerUnreachableError(f"the server of run {self.run!r} does not answer: {error}") from None
-        time.sleep(0.1)
-        return []
+        if time.monotonic() - self._checked_at > QUIET_S:
+            self.session.link.store.check_room()
+            self._checked_at = time.monotonic()
 
     def logs(self) -> Iterable[LogLine]:
         """As of Source."""
@@ -170,7 +162,7 @@ class StoredSource:
         if runtime is not None and is_mine and runtime.has_pool():
             return {}
         if time.monotonic() - self._looked_at > LOOK_S:
-            with suppress(*ConnectionLost):
+            with suppress(ServerError):
                 self._unserved = unserved(self.session.link.store, self.run, nodes, self.pool)
             self._looked_at = time.monotonic()
         return self._unserved
@@ -186,7 +178,7 @@ class InlineSource:
         self.graph, self.result, self.vault = inline.graph, inline.result, inline.vault
         self.reader = inline.reader
 
-    def follow(self, after: int, wait_s: float) -> list[Event]:
+    def follow(self, after: int, wait_s: float, at: float | None = None) -> list[Event]:
         """As of Source."""
         return self.inline.memory.events[after:]
 

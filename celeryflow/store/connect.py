@@ -1,37 +1,111 @@
-"""Connections to a server, checked once."""
+"""Connections to a server: checked once, and patient with one that is away for a while."""
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import redis
-from redis.backoff import ExponentialBackoff
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from celeryflow.errors import ServerError, ServerTooOldError, ServerUnreachableError
+from celeryflow.errors import ServerError, ServerFullError, ServerTooOldError, ServerUnreachableError
 
 OLDEST = (7, 0)
+
+BRIEF, USUAL, FOREVER = 6.0, 24.0, math.inf
+"""How many failures are borne: some 0.6 s, 10 s, and no end, of a server that refuses connections."""
+
+SILENT, LOADING = 4.0, 0.1
+"""What it counts that no reply came in 10 s, and that a server which has been started still reads its data: a minute
+and two of either are borne as usual."""
 
 Client: TypeAlias = Any
 """A ``redis.Redis`` that answers in bytes; the library's own types leave open what it answers."""
 
-ConnectionLost = (redis.ConnectionError, redis.TimeoutError)
-"""What the client library raises when the server is away."""
 
+class Patience(Retry):
+    """Repeats a call while the server is away, which every verb allows, and says by name why it gives up.
 
-def connect(url: str, *, socket_timeout_s: float | None = 10.0) -> Client:
-    """A client of the server at `url`; nothing is sent yet.
-
-    A call whose reply was lost is repeated by the library, which every verb allows.
+    Parameters
+    ----------
+    url : str
+        The server, for messages.
+    most : float
+        Failures before it gives up. `FOREVER` also waits for room on a server that stores nothing more.
+    between : callable
+        Called after each failure; what it raises ends the call.
     """
-    retry = Retry(ExponentialBackoff(cap=0.5, base=0.01), 5)
+
+    def __init__(self, url: str, most: float, between: Callable[[], None]) -> None:
+        super().__init__(NoBackoff(), 0)
+        self._url, self._most, self._between = url, most, between
+        self._is_calling = False
+
+    def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
+        """As of the library, which asks once more inside of a call where that has to connect again."""
+        if self._is_calling:
+            return do()
+        self._is_calling = True
+        try:
+            return self._repeat(do, (lambda error: fail(error, 1)) if with_failure_count else fail)
+        finally:
+            self._is_calling = False
+
+    def _repeat(self, do: Callable[[], Any], fail: Callable[[Exception], Any]) -> Any:
+        failures = 0.0
+        while True:
+            try:
+                return do()
+            except (redis.ConnectionError, redis.TimeoutError) as error:
+                fail(error)
+                failures += _weight(error)
+                if failures >= self._most or isinstance(error, redis.AuthenticationError):
+                    raise ServerUnreachableError(
+                        f"no server answers at {mask(self._url)}: {error}. "
+                        "Is it running? cf.connect() without an address starts one."
+                    ) from None
+                self._between()
+                time.sleep(min(0.5, 0.01 * 2 ** min(failures, 6)))
+            except redis.ResponseError as error:
+                reason = _refusal(error)
+                if not reason:
+                    raise
+                if self._most < FOREVER:
+                    raise ServerFullError(
+                        f"the server at {mask(self._url)} {reason}. Runs that wait for room go on by themselves."
+                    ) from None
+                time.sleep(0.5)
+
+
+def _weight(error: Exception) -> float:
+    if isinstance(error, redis.TimeoutError):
+        return SILENT
+    return LOADING if isinstance(error, redis.BusyLoadingError) else 1.0
+
+
+def _refusal(error: redis.ResponseError) -> str:
+    """Why a server that answers stores nothing more; empty if it is not that."""
+    if isinstance(error, redis.OutOfMemoryError):
+        return "has reached its memory limit and stores nothing more. Raise maxmemory, or make room: celeryflow gc"
+    _, is_disk, reason = str(error).partition("MISCONF ")
+    return f"cannot write to its disk and stores nothing more ({reason}). Make room there" if is_disk else ""
+
+
+def connect(url: str, patience: float = USUAL, between: Callable[[], None] = lambda: None) -> Client:
+    """A client of the server at `url`; nothing is sent yet. See `Patience` for the rest.
+
+    Its calls raise `ServerUnreachableError` and `ServerFullError`.
+    """
     try:
-        return redis.Redis.from_url(url, socket_timeout=socket_timeout_s, retry=retry)
+        return redis.Redis.from_url(url, socket_timeout=10.0, retry=Patience(url, patience, between))
     except ValueError as error:
         raise ServerError(f"{mask(url)!r} is not an address of a server: {error}") from None
 
 
-def check(client: Client, url: str) -> None:
+def check(url: str) -> None:
     """See that the server answers and can run the verbs.
 
     Raises
@@ -39,12 +113,11 @@ def check(client: Client, url: str) -> None:
     ServerUnreachableError, ServerTooOldError
         With what was found and what is needed.
     """
+    client = connect(url, BRIEF)
     try:
         version = str(client.info("server")["redis_version"])
-    except ConnectionLost as error:
-        raise ServerUnreachableError(
-            f"no server answers at {mask(url)}: {error}. Is it running? cf.connect() without an address starts one."
-        ) from None
+    finally:
+        client.close()
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise ServerTooOldError(
             f"the server at {mask(url)} is version {version}; celeryflow needs Redis 7.0 or Valkey 7.2 and later."

@@ -34,8 +34,11 @@ def replay(store: Store, run: str, after: int = 0) -> Iterator[list[Event]]:
         yield events
 
 
-def follow(store: Store, run: str, after: int = 0, wait_s: float = 1.0) -> list[Event]:
+def follow(store: Store, run: str, after: int = 0, wait_s: float = 1.0, at: float | None = None) -> list[Event]:
     """The next events after `after`, waiting for them up to `wait_s`; empty if none came.
+
+    Where event `after` is not the one of the time `at`, the server has come back with an older state of the run, and
+    what was seen is no longer so: then the events from the first on.
 
     Raises
     ------
@@ -43,12 +46,17 @@ def follow(store: Store, run: str, after: int = 0, wait_s: float = 1.0) -> list[
         If the server does not know the run any more.
     """
     key = store.keys.run(run, "events")
-    found = store.client.xread({key: f"{after}-0"}, count=PAGE, block=max(1, int(wait_s * 1000)))
-    if found:
+    pipe = store.client.pipeline(transaction=False)  # one connection: both replies are of one and the same server
+    pipe.xrange(key, f"{after}-0", f"{after}-0")
+    pipe.xread({key: f"{after}-0"}, count=PAGE, block=max(1, int(wait_s * 1000)))
+    seen, found = pipe.execute()
+    if at is not None and [_CONVERT["at"](fields[b"at"]) for _, fields in seen] != [at]:
+        found = [(key, store.client.xrange(key, count=PAGE))]
+    if found and found[0][1]:
         return [_event(entry, fields) for entry, fields in found[0][1]]
-    if not store.client.exists(store.keys.run(run, "meta")):
+    if not store.client.hexists(store.keys.run(run, "meta"), "status"):
         raise RunLostError(
-            f"run {run!r} is no longer on its server: it restarted without its data, or the run expired."
+            f"run {run!r} is no longer on its server: that came back without its data, or the run has expired."
         )
     return []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 from redis.exceptions import NoScriptError
 
 from celeryflow.config import LEASE_S
+from celeryflow.errors import ServerFullError
 from celeryflow.store.connect import Client
 from celeryflow.store.keyspace import Keyspace
 from celeryflow.values.manifest import Sealed
@@ -267,7 +269,8 @@ class Store:
 
     def end_late(self) -> None:
         """End the runs whose time is over, as supervisors do at each beat: here for where there is none."""
-        self.call("end_late")
+        with suppress(ServerFullError):  # later, then
+            self.call("end_late")
 
     def is_first_of(self, launch: str) -> bool:
         """Whether nobody of this launch of an embedded runtime has asked before."""
@@ -281,6 +284,16 @@ class Store:
     def park(self, run: str) -> None:
         """Let a run wait until somebody resumes it."""
         self.client.hset(self.keys.run(run, "meta"), "parked", 1)
+
+    def check_room(self) -> None:
+        """See that the server stores what it is given.
+
+        Raises
+        ------
+        ServerFullError
+            If it does not, since its memory limit is reached or its disk is full.
+        """
+        self.client.setrange(f"{self.keys.prefix}:room", 0, "")  # a write that changes nothing
 
     # --- reading -----------------------------------------------------------------------
 
@@ -343,14 +356,15 @@ class Store:
 
     def live_workers(self, within_s: float = LEASE_S) -> dict[str, dict[str, str]]:
         """Facts of the workers that were heard of within so many seconds, by default within their leases."""
-        (seconds, micros), leases, *found = self._read_workers(self._workers)
+        known = self._workers  # which other threads may replace
+        (seconds, micros), leases, *found = self._read_workers(known)
         since = seconds + micros / 1e6 + LEASE_S - within_s
         names = [raw.decode() for raw, until in leases if until >= since]
-        if not set(names) <= set(self._workers):
+        if not set(names) <= set(known):
             _, _, *found = self._read_workers(names)
-            self._workers = names
-        facts = dict(zip(self._workers, found, strict=True))
-        return {name: {k.decode(): v.decode() for k, v in facts[name].items()} for name in names}
+            self._workers = known = names
+        facts = dict(zip(known, found, strict=True))
+        return {name: {k.decode(): v.decode() for k, v in facts[name].items()} for name in names if facts[name]}
 
     def _read_workers(self, names: Sequence[str]) -> list[Any]:
         """The time, all leases, and the facts of these workers: for those known from before, one reply is enough."""

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from celeryflow.errors import IntegrityError
+from celeryflow.errors import IntegrityError, StorageError
 from celeryflow.values.codec import Buffer
 
 
@@ -21,14 +21,27 @@ class FileBlobs:
         self._verified: set[tuple[str, int, int]] = set()
 
     def put(self, parts: Sequence[Buffer]) -> str:
-        """Store the concatenated parts; their digest."""
+        """Store the concatenated parts; their digest.
+
+        Raises
+        ------
+        StorageError
+            If they cannot be written.
+        """
         hasher = hashlib.sha256()
         for part in parts:
             hasher.update(part)
         path = self._path(hasher.hexdigest())
-        if not path.exists():
-            self._write(path, parts)
-        self._verified.add(self._identity(path))
+        try:
+            if not path.exists():
+                self._write(path, parts)
+            self._verified.add(self._identity(path))
+        except OSError as error:
+            size = sum(map(len, parts)) / 2**20
+            raise StorageError(
+                f"a value of {size:.1f} MiB cannot be written to {self.directory}: {error.strerror}. "
+                "Make room there (celeryflow gc), or keep values elsewhere with blobs= of cf.connect()."
+            ) from None
         return hasher.hexdigest()
 
     def get(self, digest: str) -> Buffer:
@@ -53,10 +66,6 @@ class FileBlobs:
                 )
             self._verified.add(identity)
         return memoryview(data)
-
-    def has(self, digest: str) -> bool:
-        """Whether the blob is there; it is not read."""
-        return self._path(digest).exists()
 
     def _path(self, digest: str) -> Path:
         return self.directory / digest[:2] / digest

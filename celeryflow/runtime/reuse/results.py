@@ -99,7 +99,7 @@ class Results:
         if kind != VALUE:
             return Stored(kind, body) if kind in (LENGTH, GATHERED) else None
         pointer = msgspec.msgpack.decode(body, type=Pointer)
-        is_there = not pointer.digest or self.link.vault.blobs.has(pointer.digest)
+        is_there = not pointer.digest or self.link.vault.blobs.touch(pointer.digest)
         return Stored(kind, body, pointer.size) if is_there and pointer.python == PYTHON else None
 
     def _is_whole(self, node: Node) -> bool:

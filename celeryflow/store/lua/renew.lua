@@ -6,7 +6,7 @@
 -- Returns  {expired drainers, what of that work need not go on, ids of the tickets to send, lanes of gathers that are due}
 --
 -- Where the last beat of any supervisor is over 3 s old, the server or the machine slept: every lease is prolonged and
--- none is called expired.
+-- none is called expired, and the deadlines of gathers move by as much.
 
 local worker, group, slots, drainers = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 assert(slots and drainers, 'slots and drainers must be numbers')
@@ -17,9 +17,10 @@ redis.call('SADD', P .. 'groups', group)
 redis.call('HSET', gk(group, 'slots'), worker, slots)
 for i = 5, 4 + drainers do redis.call('ZADD', leases, 'XX', NOW + LEASE_S, ARGV[i]) end
 
-local last = number(redis.call('GET', P .. 'beat'))
+local last = number(redis.call('GET', P .. 'beat') or NOW)
 redis.call('SET', P .. 'beat', string.format('%.6f', NOW))
 if NOW - last > 3 then
+  redis.call('SET', P .. 'asleep', string.format('%.6f', asleep() + NOW - last))
   for _, drainer in ipairs(redis.call('ZRANGE', leases, 0, -1)) do redis.call('ZADD', leases, NOW + LEASE_S, drainer) end
 end
 local expired = redis.call('ZRANGEBYSCORE', leases, '-inf', NOW, 'LIMIT', 0, 100)
@@ -44,7 +45,7 @@ for i = 5 + drainers, #ARGV do
 end
 
 end_late_runs()
-for _, timer in ipairs(redis.call('ZRANGEBYSCORE', P .. 'timers', '-inf', NOW, 'LIMIT', 0, 100)) do
+for _, timer in ipairs(redis.call('ZRANGEBYSCORE', P .. 'timers', '-inf', NOW - asleep(), 'LIMIT', 0, 100)) do
   redis.call('ZREM', P .. 'timers', timer)
   local run, gather = read_entry(timer)
   if run and get_state(run, gather) == '.' then

@@ -11,6 +11,9 @@ local P = KEYS[1] .. ':'
 local clock = redis.call('TIME')
 local NOW = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 
+-- What of NOW does not count for deadlines: time in which the machine slept, or no supervisor was there.
+local function asleep() return tonumber(redis.call('GET', P .. 'asleep') or 0) end
+
 local LEASE_S = 10         -- a drainer may be silent for so long
 local TICKET_S = 1         -- a ticket that nobody took counts as lost after this
 local LATE_S = 3600        -- a result that comes so long after its claim was taken back is still told of

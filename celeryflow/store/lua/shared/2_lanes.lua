@@ -30,7 +30,8 @@ end
 local function make_ready(run, node)
   set_state(run, node, 'r')
   for _, gather in ipairs(extra(run, node).timers or {}) do
-    redis.call('ZADD', P .. 'timers', 'NX', NOW + extra(run, gather).deadline_s, entry_of(run, gather, 'due', 0))
+    local due = NOW - asleep() + extra(run, gather).deadline_s
+    redis.call('ZADD', P .. 'timers', 'NX', due, entry_of(run, gather, 'due', 0))
   end
 end
 
