@@ -11,6 +11,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import sys
 import tempfile
 from typing import Any
@@ -25,17 +26,18 @@ from celery.worker import state
 from celeryflow.config import Settings
 from celeryflow.engine import processes
 from celeryflow.engine.drain import Drainer
+from celeryflow.engine.housekeeping import keep_house
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import open_file
 from celeryflow.engine.slots import NEVER, Slots
 from celeryflow.engine.supervise import Supervisor
 from celeryflow.engine.tasks import use_app
+from celeryflow.engine.tickets import TASK, TRANSPORT
 from celeryflow.errors import ConfigError
 from celeryflow.store.connect import BRIEF, FOREVER
 
 FOREVER_S = 10**8
 POOL_CHECK_S = 0.2
-TASK = "celeryflow.drain"
 
 FINISH_SIGNAL = signal.SIGUSR2
 """A worker that gets it finishes the steps at hand, takes no others, and goes."""
@@ -115,10 +117,9 @@ class Worker:
 
 def make_app(settings: Settings) -> Celery:
     """An application that takes JSON tickets from one queue and stores no results."""
-    url = settings.url.replace("unix://", "redis+socket://", 1)
-    app = Celery(
-        "celeryflow", broker=f"{url}?virtual_host=0" if url.startswith("redis+socket") else url, set_as_current=False
-    )
+    path = settings.url.removeprefix("unix://")
+    url = settings.url if path == settings.url else f"{TRANSPORT}+socket://{path}?virtual_host=0"
+    app = Celery("celeryflow", broker=url, set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -130,6 +131,8 @@ def make_app(settings: Settings) -> Celery:
         worker_enable_remote_control=True,
         broker_connection_retry_on_startup=True,
         broker_channel_error_retry=True,  # what the server answers while its disk is full
+        broker_transport=TRANSPORT,
+        broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if url.startswith("rediss://") else False,
         broker_transport_options={"global_keyprefix": f"{settings.prefix}:celery:", "visibility_timeout": FOREVER_S},
         worker_proc_alive_timeout=30,
     )
@@ -156,6 +159,7 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
             link = Link.open(worker.settings, BRIEF)
             self.supervisor = Supervisor(link, worker.slots, worker.name, worker.outputs, members, worker.send)
             self.supervisor.start()
+            keep_house(Link.open(worker.settings, BRIEF), queue_name(worker.settings))
             worker_shutting_down.connect(self.begin_stop, weak=False)
             signal.signal(FINISH_SIGNAL, self.finish)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import signal
 import socket
@@ -152,7 +153,11 @@ class Supervisor:
         held = {doing.token for doing in busy.values()}
         self._interrupted = {token: since for token, since in self._interrupted.items() if token in held}
         for drainer in beat.expired:
-            self._reap_unseen(drainer, "its worker was silent for longer than its lease")
+            if place_of(drainer):
+                self._reap_unseen(drainer, "its worker was silent for longer than its lease")
+            else:
+                log.warning("dropped %.200r, which is no drainer, from the leases", drainer)
+                self.link.store.drop_lease(drainer)
         if not self.slots.is_stopping:
             for ticket in beat.tickets:
                 self._send(ticket)
@@ -305,11 +310,16 @@ class Supervisor:
 
     def _reap_local_orphans(self) -> None:
         """Take back what workers of this machine held that are dead: no need to wait for their leases."""
-        host = socket.gethostname()
         for drainer in self.link.store.drainers():
-            where, _, pid = drainer.split("|")[1].partition(":")
-            if where == host and pid.isdigit() and not processes.is_alive(int(pid)):
+            where, pid = place_of(drainer) or ("", 0)
+            if where == socket.gethostname() and not processes.is_alive(pid):
                 self._reap_unseen(drainer, f"its worker {where}:{pid} died")
 
     def _label(self, pid: int) -> str:
         return f"{socket.gethostname()}:{pid}"
+
+
+def place_of(drainer: str) -> tuple[str, int] | None:
+    """Host and main process of a drainer's worker; None of a name that no drainer has."""
+    found = re.fullmatch(r"[^|]+\|([^|]*):(\d+)\|\d+-.*", drainer)
+    return (found[1], int(found[2])) if found else None

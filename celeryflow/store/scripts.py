@@ -263,6 +263,10 @@ class Store:
         """All drainers with a lease."""
         return [name.decode() for name in self.client.zrange(self.keys.leases, 0, -1)]
 
+    def drop_lease(self, drainer: str) -> None:
+        """Forget a name among the drainers that none of them has."""
+        self.client.zrem(self.keys.leases, drainer)
+
     def cancel(self, run: str, reason: str) -> str:
         """End a run; its status from before, empty if there is none."""
         return str(self.call("cancel", run, reason), "utf-8")

@@ -64,10 +64,10 @@ end
 -- What the queues of the deployment (`pending`, `delayed`, `timers`) hold of a run: its id, three facts, its generation.
 local function entry_of(run, ...) return table.concat({ run, ... }, '|') .. '|' .. generation_of(run) end
 
--- The parts of an entry; none where it is of a run that is over, or of an earlier generation.
+-- The parts of an entry; none where it is of a run that is over, or of an earlier generation, or is no entry at all.
 local function read_entry(entry)
   local run, node, what, item, generation = string.match(entry, '^(.*)|(%d+)|(%a+)|(%-?%d+)|(%d+)$')
-  if is_over(run) or tonumber(generation) ~= generation_of(run) then return end
+  if not run or is_over(run) or tonumber(generation) ~= generation_of(run) then return end
   return run, tonumber(node), what, tonumber(item)
 end
 

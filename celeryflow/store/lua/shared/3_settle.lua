@@ -20,7 +20,7 @@ local function end_late_runs()
   for _, entry in ipairs(redis.call('ZRANGEBYSCORE', P .. 'deadlines', '-inf', NOW, 'LIMIT', 0, 100)) do
     redis.call('ZREM', P .. 'deadlines', entry)
     local limit, run = string.match(entry, '^([^|]+)|(.*)$')
-    local seconds = meta(run, limit)
+    local seconds = run and meta(run, limit)
     if seconds then end_run(run, 'failure', 'deadline: it took longer than its ' .. limit .. ' of ' .. seconds .. ' s') end
   end
 end

@@ -261,7 +261,8 @@ local function take(drainer, token, worker, previous)
     local lane, queue = best_lane(group)
     if not lane then break end
     local run, priority = string.match(lane, '^(.*)|(%d)$')
-    claim.units = serve_lane(run, tonumber(priority), queue, slots) or {}
+    claim.units = run and serve_lane(run, tonumber(priority), queue, slots) or {}
+    if not run then unlist_lane(queue, lane) end
     claim.run, claim.queue = claim.units[1] and run, queue
   end
   local key = P .. 'claim:' .. drainer

@@ -13,7 +13,7 @@ local function depth(queue, most)
   local found, each = 0, tonumber(string.match(queue, '~(%d+)')) or 1
   for _, member in ipairs(redis.call('ZRANGE', P .. 'queue:' .. queue, 0, 3)) do
     local run, priority = string.match(member, '^(.*)|(%d)$')
-    local lane = lane_key(run, queue, priority)
+    local lane = lane_key(run or '', queue, priority or 0)
     found = found + redis.call('LLEN', lane)
     local node = redis.call('LINDEX', lane, 0)
     local range = node and redis.call('LINDEX', rk(run, 'ranges:' .. node), 0)
