@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from celeryflow import errors
-from celeryflow.cli import act, look, serve  # noqa: F401 - they register their commands
+from celeryflow.cli import act, collect, look, serve  # noqa: F401 - they register their commands
 from celeryflow.cli.base import DONE, NO_SERVER, RUN_FAILED, WRONG_USE, cli
 
 

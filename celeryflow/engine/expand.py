@@ -47,7 +47,7 @@ class Expander:
     def __init__(self, link: Link) -> None:
         self.link = link
         self._packed: PackedCode = {}
-        self._sent: set[str] = set()
+        self._sent: set[tuple[str, str]] = set()
         self.on_added: Callable[[trace.Traced, list[str]], None] | None = None
 
     def begin(self, call: Call, binding: tuple[str, int, int], body: Callable[[], Any]) -> Any:
@@ -92,10 +92,10 @@ class Expander:
         facts = {"depth": call.depth + 1, "parent": node, "phase": call.phase}
         placed = trace.place(traced, first, f"{call.step}{number}", is_fatal, **facts)
         sealed = seal_part(placed, run, vault, (node, item), self.link.settings.pool, self._packed)
-        unsent = {digest: data for digest, data in sealed.code.items() if digest not in self._sent}
+        unsent = {digest: data for digest, data in sealed.code.items() if (run, digest) not in self._sent}
         if unsent:
-            store.put_code(unsent, self.link.settings.retention_s)
-            self._sent |= set(unsent)
+            store.put_code(unsent, run)
+            self._sent |= {(run, digest) for digest in unsent}
         store.stage_part(run, sealed)
         if self.on_added is not None:
             self.on_added(placed, sealed.digests)

@@ -1,4 +1,4 @@
-"""Each worker puts aside what stands in the way, now and then."""
+"""Each worker deletes what nobody needs any more: runs as soon as their time is over, the rest once an hour."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 
 from celeryflow.engine.link import Link
 from celeryflow.errors import ServerError
+from celeryflow.store.collect import GRACE_S, collect, expire_runs
 from celeryflow.store.strays import park_strays
 
 EVERY_S = 5.0
@@ -34,3 +35,6 @@ def _loop(link: Link, queue: str) -> None:
 def _look(link: Link, queue: str) -> None:
     for name in park_strays(link.store, queue):
         log.warning("a key of another type stood in the way and is now %r", name)
+    expire_runs(link.store)
+    if link.store.is_first_within("collected", GRACE_S):
+        collect(link.store, link.vault.blobs)

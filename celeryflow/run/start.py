@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -68,11 +69,13 @@ def submit(
     pool, base = link.settings.pool, _base(link.store, graph.name, reuse)
     signed = {"base": base, "rerun": rerun, "job": job.id, "job_mark": job.mark}
     sealed, result = seal_run(traced, run_id, link.vault, __version__, pool, **signed)
-    link.store.put_code(sealed.code, link.settings.retention_s)
+    link.store.put_code(sealed.code, run_id)
     link.store.stage(run_id, sealed)
     begun = take_over(link, run_id, sealed, base, rerun)
     facts = {"workflow": graph.name, "owner": session.owner, "pool": pool, **begun.facts}
     given = {"timeout_s": graph.timeout_s, "deadline_s": graph.deadline_s, "tenant": tenant, "job": job.id or None}
+    if math.isfinite(link.settings.retention_s):
+        given["retention_s"] = link.settings.retention_s
     facts |= {name: str(value) for name, value in given.items() if value is not None}
     if not link.store.submit(run_id, sealed, facts, graph.fail_fast, begun.parts, job.id, job.seen) and job.id:
         raise JobTaken

@@ -55,7 +55,7 @@ class Memory:
         self.specs |= {node.index: spec for node, spec in zip(sealed.nodes, sealed.specs, strict=True)}
         self.lengths |= {node.index: node.length for node in sealed.nodes if node.length is not None}
 
-    def put_code(self, code: dict[str, bytes], expiry_s: float) -> None:
+    def put_code(self, code: dict[str, bytes], run: str) -> None:
         """Functions are taken as they are."""
 
     def allocate(self, run: str, count: int) -> int:

@@ -7,6 +7,7 @@ import os
 import socket
 import tempfile
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from celeryflow.errors import ConfigError, InsecureWarning
 from celeryflow.runtime import embedded
 from celeryflow.runtime.processes import is_alive, start_mark
 from celeryflow.store import connect as server
+from celeryflow.store.collect import deployment
 from celeryflow.store.scripts import Store
 
 
@@ -86,6 +88,8 @@ def connect(
         url=url, key_file=key_file, blobs=blobs, prefix=prefix, insecure=insecure, retention_s=retention_s,
         blob_limit_bytes=blob_limit_bytes,
     )  # fmt: skip
+    if not settings.retention_s > 0:
+        raise ConfigError(f"retention_s must be a number of seconds over 0, not {settings.retention_s!r}.")
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise ConfigError(f"workers must be a whole number of at least 1, not {workers!r}.")
     fresh = _remote(settings) if settings.url else _embedded(settings, workers)
@@ -147,6 +151,8 @@ def _remote(settings: Settings) -> Session:
         settings = replace(settings, blobs=str(Path(tempfile.gettempdir()) / f"celeryflow-blobs-{os.getuid()}"))
     link = Link.open(settings)
     server.check(settings.url)
+    with suppress(OSError):  # who cannot write there keeps nothing there
+        link.vault.blobs.mark(deployment(link.store))
     return Session(link, None, os.getpid())
 
 

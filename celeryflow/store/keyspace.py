@@ -4,7 +4,9 @@ from __future__ import annotations
 
 RUN_PARTS = (
     "meta", "plan", "spec", "dependents", "missing", "state", "map", "out", "tries", "estimates", "events", "logs",
+    "parts", "rounds", "expansions",
 )  # fmt: skip
+MAP_PARTS = ("at", "ranges", "zip")
 """One key each a run; beside them ``at:N`` (where the items of map N are), ``ranges:N``, ``zip:N`` and ``lane:Q:P``."""
 
 
@@ -17,6 +19,7 @@ class Keyspace:
         self.workers = f"{prefix}:workers"
         self.leases = f"{prefix}:leases"
         self.jobs = f"{prefix}:jobs"
+        self.expiring = f"{prefix}:expiring"
 
     def run(self, run: str, part: str) -> str:
         """A key of one run."""
@@ -37,6 +40,10 @@ class Keyspace:
     def cached(self, key: bytes) -> str:
         """Sorted set of the runs that had a step with this key, by when."""
         return f"{self.prefix}:cached:{key.hex()}"
+
+    def users(self, digest: str) -> str:
+        """Hash of the runs that need a function, and since when."""
+        return f"{self.prefix}:users:{digest}"
 
     def claim(self, drainer: str) -> str:
         """What a drainer holds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -124,11 +125,12 @@ class Store:
 
     # --- submitting ------------------------------------------------------------------
 
-    def put_code(self, code: dict[str, bytes], expiry_s: float) -> None:
-        """Store functions by digest; those that are there live on."""
+    def put_code(self, code: dict[str, bytes], run: str) -> None:
+        """Store functions by digest, and that the run needs them."""
         pipe = self.client.pipeline(transaction=False)
         for digest, data in code.items():
-            pipe.set(self.keys.code(digest), data, ex=int(expiry_s))
+            pipe.hset(self.keys.users(digest), run, time.time())  # first, so that nobody collects it meanwhile
+            pipe.set(self.keys.code(digest), data)
         pipe.execute()
 
     def get_code(self, digest: str) -> bytes | None:
@@ -279,6 +281,10 @@ class Store:
     def is_first_of(self, launch: str) -> bool:
         """Whether nobody of this launch of an embedded runtime has asked before."""
         return bool(self.client.set(f"{self.keys.prefix}:launch", launch, get=True) != launch.encode())
+
+    def is_first_within(self, what: str, seconds: float) -> bool:
+        """Whether nobody of the deployment has asked for so long."""
+        return bool(self.client.set(f"{self.keys.prefix}:{what}", 1, nx=True, px=int(seconds * 1000)))
 
     def unfinished_runs(self) -> list[tuple[str, str]]:
         """Runs that are not over, and who started or resumed them: ``host:pid:mark``."""

@@ -155,6 +155,7 @@ def test_server_without_memory_says_so_and_goes_on_when_there_is_some(shell: She
             assert seconds < 12
         assert client.ping()
         check_what_was_stored(cells)
+        assert shell("gc").returncode == 0
         # What is over can be ended, and what could not be stored is not lost.
         time.sleep(3)
         client.config_set("maxmemory", 0)

@@ -155,6 +155,7 @@ def test_stray_entries_end_nothing(shell: Shell, cells: Cells, client: redis.Red
     client.execute_command(*STRAYS[name])
 
     assert cells.run("answer = run_once()") == [2 * x for x in range(20)]
+    assert shell("gc").returncode == 0
     assert workers(shell.directory) == before
 
 

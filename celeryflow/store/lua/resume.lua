@@ -25,6 +25,7 @@ for _, part in ipairs({ 'state', 'missing', 'map' }) do replace(part) end
 for i = 7, 6 + parts do replace(ARGV[i]) end
 for i = 7 + parts, #ARGV do redis.call('UNLINK', rk(run, ARGV[i])) end
 redis.call('UNLINK', rk(run, 'tries'))
+redis.call('ZREM', P .. 'expiring', run)
 
 local root = redis.call('HINCRBY', rk(run, 'meta'), 'top', 1) - 1
 redis.call('HSET', rk(run, 'dependents'), root, redis.call('GET', rk(run, place .. ':roots')))

@@ -6,6 +6,8 @@ local doomed = {}  -- runs that fail as soon as what is being committed is store
 local function end_run(run, status, reason)
   if RUN_OVER[meta(run, 'status')] then return end
   redis.call('HSET', rk(run, 'meta'), 'status', status, 'finished_at', string.format('%.6f', NOW))
+  local retention = tonumber(meta(run, 'retention_s'))
+  if retention then redis.call('ZADD', P .. 'expiring', NOW + retention, run) end
   over[run] = true
   emit(run, 'ended', 'status', status, 'error', reason or '')
 end

@@ -1,0 +1,15 @@
+#!lua flags=allow-oom
+-- expire: close a run whose time to be kept is over; the caller deletes what is left of it.
+--
+-- KEYS[1]  prefix
+-- ARGV     run
+-- Returns  1 if it is closed, now or before; 0 if it is to be kept, since it was resumed, say
+
+local run = ARGV[1]
+local due = tonumber(redis.call('ZSCORE', P .. 'expiring', run) or math.huge)
+if due > NOW then return 0 end
+local job = meta(run, 'job')
+if job and redis.call('HGET', P .. 'jobs', job) == run then redis.call('HDEL', P .. 'jobs', job) end
+redis.call('DEL', rk(run, 'meta'))
+redis.call('ZREM', P .. 'runs', run)
+return 1
