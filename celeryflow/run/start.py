@@ -69,7 +69,6 @@ def submit(
     pool, base = link.settings.pool, _base(link.store, graph.name, reuse)
     signed = {"base": base, "rerun": rerun, "job": job.id, "job_mark": job.mark}
     sealed, result = seal_run(traced, run_id, link.vault, __version__, pool, **signed)
-    link.store.put_code(sealed.code, run_id)
     link.store.stage(run_id, sealed)
     begun = take_over(link, run_id, sealed, base, rerun)
     facts = {"workflow": graph.name, "owner": session.owner, "pool": pool, **begun.facts}

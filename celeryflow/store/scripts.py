@@ -128,10 +128,13 @@ class Store:
     def put_code(self, code: dict[str, bytes], run: str) -> None:
         """Store functions by digest, and that the run needs them."""
         pipe = self.client.pipeline(transaction=False)
+        self._add_code(pipe, code, run)
+        pipe.execute()
+
+    def _add_code(self, pipe: Any, code: dict[str, bytes], run: str) -> None:
         for digest, data in code.items():
             pipe.hset(self.keys.users(digest), run, time.time())  # first, so that nobody collects it meanwhile
             pipe.set(self.keys.code(digest), data)
-        pipe.execute()
 
     def get_code(self, digest: str) -> bytes | None:
         """A function's bytes; the caller compares their digest."""
@@ -144,14 +147,20 @@ class Store:
         return {digest: data for digest, data in zip(digests, found, strict=True) if data is not None}
 
     def stage(self, run: str, sealed: Sealed) -> None:
-        """Write a graph under keys that expire unless `submit` publishes it."""
+        """Write a graph and its functions, under keys that expire unless `submit` publishes it."""
         keys = [self.keys.run(run, part) for part in ("plan", "spec", "dependents", "missing", "state", "map")]
-        self._write(run, sealed, lambda pipe: [pipe.expire(key, STAGE_EXPIRY_S) for key in keys])
+
+        def also(pipe: Any) -> None:
+            self._add_code(pipe, sealed.code, run)
+            for key in keys:
+                pipe.expire(key, STAGE_EXPIRY_S)
+
+        self._write(run, sealed, also)
 
     def stage_part(self, run: str, sealed: Sealed) -> None:
         """Write what a result with the outcome ``expand`` adds to a run."""
         key = self.keys.run(run, "parts")
-        self._write(run, sealed, lambda pipe: [pipe.hset(key, str(sealed.first), sealed.record)])
+        self._write(run, sealed, lambda pipe: pipe.hset(key, str(sealed.first), sealed.record))
 
     def _write(self, run: str, sealed: Sealed, also: Callable[[Any], Any]) -> None:
         key = {part: self.keys.run(run, part) for part in ("plan", "spec", "dependents", "missing", "state", "map")}
