@@ -417,6 +417,18 @@ def test_a_result_whose_blob_is_gone_is_made_again(ran: Any, executions: Executi
     assert len(run.result()) > 256_000
 
 
+def test_a_length_whose_items_are_gone_is_read_again(ran: Any, executions: Executions) -> None:
+    give = cf.step(lambda: [str(i) * 5_000 for i in range(100)], name="give")
+    wf = cf.workflow(lambda: cf.step(len, name="size").map(give()), name="lengths")
+    known = blobs()
+    before = wf.run(check=True)
+    for blob in blobs() - known:
+        blob.unlink()
+    run = wf.run(reuse=before, check=True)
+    assert run.result() == before.result()
+    assert run.steps().reused.tolist() == [False, False]
+
+
 def test_an_interrupted_submit_leaves_nothing_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     wf = cf.workflow(lambda: cf.step(lambda x: x, name="one").map([1, 2, 3]), name="cut")
     before = wf.run(check=True)

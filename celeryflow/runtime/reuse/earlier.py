@@ -84,7 +84,8 @@ class Earlier:
     @cached_property
     def plans(self) -> dict[bytes, Place]:
         """By key: every map whose length was read at run time."""
-        planned = (node.index for node in self.nodes if (node.index, -1) in self.results.records)
+        known = {node for node, item in self.results.records if item == -1} - self.results.tainted
+        planned = (node.index for node in self.nodes if node.index in known)
         return {self.merkle.lookup[index]: Place(self, index, -1, -1) for index in planned}
 
     @cached_property

@@ -96,11 +96,19 @@ class Results:
 
     def _usable(self, kind: str, body: bytes) -> Stored | None:
         """A record of a result that can be read here; None for failures and the like."""
-        if kind != VALUE:
-            return Stored(kind, body) if kind in (LENGTH, GATHERED) else None
-        pointer = msgspec.msgpack.decode(body, type=Pointer)
-        is_there = not pointer.digest or self.link.vault.blobs.touch(pointer.digest)
-        return Stored(kind, body, pointer.size) if is_there and pointer.python == PYTHON else None
+        if kind == LENGTH:
+            length = msgspec.msgpack.decode(body, type=Length)
+            return Stored(kind, body) if all(map(self._is_there, (length.keys, *length.items))) else None
+        pointer = msgspec.msgpack.decode(body, type=Pointer) if kind == VALUE else None
+        if kind == GATHERED or (pointer is not None and self._is_there(pointer)):
+            return Stored(kind, body, pointer.size if pointer else 0)
+        return None
+
+    def _is_there(self, pointer: Pointer | None) -> bool:
+        """Whether what it points to can be read here; its blob is kept for another hour, until a run may name it."""
+        if pointer is None:
+            return True
+        return pointer.python == PYTHON and (not pointer.digest or self.link.vault.blobs.touch(pointer.digest))
 
     def _is_whole(self, node: Node) -> bool:
         if node.is_map:
