@@ -62,6 +62,7 @@ class Keeper:
         self.sizes: dict[str, int] = {}
         self.retired: list[Child] = []
         self.numbers = count(1)
+        self.answered = 0
         self.server = self._server(server)
 
     def _server(self, binary: str) -> Child:
@@ -76,6 +77,7 @@ class Keeper:
             self.home / LOGS / "server.log",
             f"{self.launch}.server",
             {},
+            lambda pid: pid == self.answered,
             env=dict(os.environ),
             cwd=make_private(self.home / DATA),
             # The lock is held for as long as either lives: no second server opens the same data.
@@ -120,12 +122,21 @@ class Keeper:
     def look(self) -> None:
         """One look at members and processes."""
         changes = [self.server.look(), self._see_members()]
+        self._ask_server()
         changes += [pool.look() for pool in self.pools.values()]
         self._relieve()
         gone = [child for child in self.retired if child.has_ended()]
         self.retired = [child for child in self.retired if child not in gone]
         if any(changes) or gone:
             self.write_record()
+
+    def _ask_server(self) -> None:
+        """Note that a server that was started has answered."""
+        from celeryflow.runtime import server
+
+        pid = self.server.process.pid if self.server.process else 0
+        if pid not in (0, self.answered) and server.answers(str(self.socket)):
+            self.answered = pid
 
     def _see_members(self) -> bool:
         """Welcome who is new and forget who is gone; whether a pool has another size now."""
