@@ -1,39 +1,34 @@
-"""Run: one execution of a workflow, its state, values and frames."""
+"""Run: one execution of a workflow, waited for, stopped, resumed, and its values."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from celeryflow.config import INLINE_LIMIT_BYTES
 from celeryflow.errors import IntegrityError, RunCancelledError, RunError, RunTimeoutError, UnservedQueueWarning
 from celeryflow.graph import checks
-from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
 from celeryflow.run.arrivals import Arrivals, arriving
-from celeryflow.run.failures import failures, is_late
-from celeryflow.run.outputs import Outputs, short
+from celeryflow.run.failures import is_late
+from celeryflow.run.followed import Followed
 from celeryflow.run.replay import Execution
 from celeryflow.runtime.reuse.explain import Explanation
-from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.snapshot.record import StepRecord
 from celeryflow.runtime.sources import Source
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from celeryflow.view.svg import Picture
+    pass
 
 R = TypeVar("R")
 
 WAIT_S, PATIENCE_S, STOP_S = 0.5, 1.0, 2.0
 
 
-class Run(Generic[R]):
+class Run(Followed, Generic[R]):
     """One execution of a workflow. Made by ``workflow.run``, ``workflow.submit``, ``cf.map`` and ``cf.attach``.
 
     Attributes
@@ -43,83 +38,9 @@ class Run(Generic[R]):
     """
 
     def __init__(self, run_id: str, source: Source) -> None:
-        self.id = run_id
-        self._source = source
-        self._begin()
+        super().__init__(run_id, source)
         self._waited_since: float | None = None
         self._warned: set[str] = set()
-
-    def _begin(self) -> None:
-        """Nothing has been seen yet."""
-        self._events: list[Event] = []
-        self._snapshot = Snapshot(self._source.graph, self.id)
-        self._outputs = Outputs(self._source, self._snapshot.nodes)
-
-    # --- state ---------------------------------------------------------------------------
-
-    @property
-    def graph(self) -> Graph:
-        """What it runs."""
-        return self._source.graph
-
-    @property
-    def resumed_from(self) -> str | None:
-        """Id of the earlier run whose results it took over (``workflow.resume``, ``reuse=``); its own is another."""
-        return self._source.base or None
-
-    @property
-    def status(self) -> str:
-        """``pending``, ``running``, ``success``, ``failure`` or ``cancelled``, now."""
-        return self.snapshot().status.value
-
-    @property
-    def stalled(self) -> bool:
-        """Whether it is not over and no worker is there to carry it on."""
-        return not self.snapshot().status.is_terminal and not self._source.has_workers()
-
-    def snapshot(self) -> Snapshot:
-        """All that is known of the run now; frames and pictures are made of it."""
-        while self._advance(0.0):
-            pass
-        snapshot = self._snapshot
-        snapshot.unserved = {} if snapshot.status.is_terminal else self._source.unserved(snapshot.nodes)
-        return snapshot
-
-    @property
-    def seen(self) -> Snapshot:
-        """All that was known at the last look."""
-        return self._snapshot
-
-    def _advance(self, wait_s: float) -> bool:
-        return not self._snapshot.status.is_terminal and bool(self.news(wait_s))
-
-    def news(self, wait_s: float = 0.0) -> list[Event]:
-        """What has happened since the last look, waiting up to `wait_s` seconds for something to.
-
-        All that has happened, where the server has come back with an older state of the run.
-        """
-        found = self._source.follow(self._snapshot.last_seq, wait_s, self._snapshot.last_at)
-        if found and found[0].seq <= self._snapshot.last_seq:
-            self._begin()  # the server came back with an older state
-        self._events += found
-        self._snapshot.apply_all(found)
-        return found
-
-    def __repr__(self) -> str:
-        from celeryflow.view.text import text
-
-        return text(self.snapshot())
-
-    def _repr_html_(self) -> str:
-        from celeryflow.view.html import html
-
-        return html(self.snapshot())
-
-    def draw(self) -> Picture:
-        """Picture of the run now; ``.save(path)`` writes it."""
-        from celeryflow.view.svg import draw
-
-        return draw(self.graph, self.snapshot())
 
     # --- waiting -------------------------------------------------------------------------
 
@@ -379,80 +300,6 @@ class Run(Generic[R]):
             As of ``inputs``.
         """
         return Execution(self._source, self.snapshot(), step, index).replay(function)
-
-    def _length(self, node: Node) -> int:
-        length = self._snapshot.record(node.name).length
-        return 0 if length is None else length
-
-    # --- frames --------------------------------------------------------------------------
-
-    def phases(self) -> pd.DataFrame:
-        """A row a phase: status, counts, progress, times, result."""
-        from celeryflow.runtime.snapshot import frames
-
-        snapshot = self.snapshot()
-        return frames.phases(
-            snapshot, {phase: value for phase in self.graph.phases for value in self._phase_result(phase)}
-        )
-
-    def steps(self) -> pd.DataFrame:
-        """A row a step: status, counts, attempts, times, error."""
-        from celeryflow.runtime.snapshot import frames
-
-        return frames.steps(self.snapshot())
-
-    def items(self, step: str) -> pd.DataFrame:
-        """A row an item of a map: key, status, attempts, times, error."""
-        from celeryflow.runtime.snapshot import frames
-
-        snapshot = self.snapshot()
-        return frames.items(snapshot, step, self._keys(snapshot.record(step).node))
-
-    def timeline(self) -> pd.DataFrame:
-        """A row an attempt: when it was ready, claimed, started and finished, and why it ended."""
-        from celeryflow.runtime.snapshot import frames
-
-        snapshot = self.snapshot()
-        return frames.timeline(snapshot, lambda node: self._keys(snapshot.nodes[node]))
-
-    def errors(self) -> pd.DataFrame:
-        """A row a failed step or item: kind, error, message, traceback, last output."""
-        from celeryflow.runtime.snapshot import frames
-
-        snapshot = self.snapshot()
-        found = [*failures(self._events, snapshot, self._outputs)]
-        return frames.errors(snapshot, found, lambda node: self._keys(snapshot.nodes[node]))
-
-    def logs(self, step: str | None = None) -> pd.DataFrame:
-        """A row a line that steps printed or logged."""
-        from celeryflow.runtime.snapshot import frames
-
-        lines, snapshot = list(self._source.logs()), self.snapshot()
-        if step is not None:
-            node = snapshot.record(step).node
-            lines = [line for line in lines if line.node == node.index]
-        return frames.logs(lines, snapshot.nodes)
-
-    def events(self) -> pd.DataFrame:
-        """A row a change of the run's state."""
-        from celeryflow.runtime.snapshot import frames
-
-        nodes = self.snapshot().nodes
-        return frames.events(self._events, self.id, nodes)
-
-    def _phase_result(self, phase: str) -> list[Any]:
-        """The value of the phase's only final step, if it has one."""
-        inside = [node for node in self.graph.nodes if node.phase == phase]
-        used = {i.node for node in inside for i in node.inputs}
-        final = [node for node in inside if node.index not in used]
-        record = self._snapshot.record(final[0].name) if len(final) == 1 else None
-        if record is None or record.status is not State.SUCCESS:
-            return []
-        value = self._outputs.value(final[0])
-        return [value if record.output_bytes <= INLINE_LIMIT_BYTES else short(value)]
-
-    def _keys(self, node: Node) -> Sequence[str] | None:
-        return self._outputs.keys(node, self._length(node))
 
 
 def _deadline(timeout_s: float | None) -> float:

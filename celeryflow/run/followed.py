@@ -1,0 +1,174 @@
+"""What has been heard of a run: its state, pictures and frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from celeryflow.config import INLINE_LIMIT_BYTES
+from celeryflow.graph.model import Event, Graph, Node
+from celeryflow.graph.states import State
+from celeryflow.run.failures import failures
+from celeryflow.run.outputs import Outputs, short
+from celeryflow.runtime.snapshot.fold import Snapshot
+from celeryflow.runtime.sources import Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from celeryflow.view.svg import Picture
+
+
+class Followed:
+    """A run whose events are read as they come."""
+
+    def __init__(self, run_id: str, source: Source) -> None:
+        self.id = run_id
+        self._source = source
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing has been seen yet."""
+        self._events: list[Event] = []
+        self._snapshot = Snapshot(self._source.graph, self.id)
+        self._outputs = Outputs(self._source, self._snapshot.nodes)
+
+    # --- state ---------------------------------------------------------------------------
+
+    @property
+    def graph(self) -> Graph:
+        """What it runs."""
+        return self._source.graph
+
+    @property
+    def resumed_from(self) -> str | None:
+        """Id of the earlier run whose results it took over (``workflow.resume``, ``reuse=``); its own is another."""
+        return self._source.base or None
+
+    @property
+    def status(self) -> str:
+        """``pending``, ``running``, ``success``, ``failure`` or ``cancelled``, now."""
+        return self.snapshot().status.value
+
+    @property
+    def stalled(self) -> bool:
+        """Whether it is not over and no worker is there to carry it on."""
+        return not self.snapshot().status.is_terminal and not self._source.has_workers()
+
+    def snapshot(self) -> Snapshot:
+        """All that is known of the run now; frames and pictures are made of it."""
+        while self._advance(0.0):
+            pass
+        snapshot = self._snapshot
+        snapshot.unserved = {} if snapshot.status.is_terminal else self._source.unserved(snapshot.nodes)
+        return snapshot
+
+    @property
+    def seen(self) -> Snapshot:
+        """All that was known at the last look."""
+        return self._snapshot
+
+    def _advance(self, wait_s: float) -> bool:
+        return not self._snapshot.status.is_terminal and bool(self.news(wait_s))
+
+    def news(self, wait_s: float = 0.0) -> list[Event]:
+        """What has happened since the last look, waiting up to `wait_s` seconds for something to.
+
+        All that has happened, where the server has come back with an older state of the run.
+        """
+        found = self._source.follow(self._snapshot.last_seq, wait_s, self._snapshot.last_at)
+        if found and found[0].seq <= self._snapshot.last_seq:
+            self._begin()  # the server came back with an older state
+        self._events += found
+        self._snapshot.apply_all(found)
+        return found
+
+    def __repr__(self) -> str:
+        from celeryflow.view.text import text
+
+        return text(self.snapshot())
+
+    def _repr_html_(self) -> str:
+        from celeryflow.view.html import html
+
+        return html(self.snapshot())
+
+    def draw(self) -> Picture:
+        """Picture of the run now; ``.save(path)`` writes it."""
+        from celeryflow.view.svg import draw
+
+        return draw(self.graph, self.snapshot())
+
+    # --- frames --------------------------------------------------------------------------
+
+    def phases(self) -> pd.DataFrame:
+        """A row a phase: status, counts, progress, times, result."""
+        from celeryflow.runtime.snapshot import frames
+
+        snapshot = self.snapshot()
+        return frames.phases(
+            snapshot, {phase: value for phase in self.graph.phases for value in self._phase_result(phase)}
+        )
+
+    def steps(self) -> pd.DataFrame:
+        """A row a step: status, counts, attempts, times, error."""
+        from celeryflow.runtime.snapshot import frames
+
+        return frames.steps(self.snapshot())
+
+    def items(self, step: str) -> pd.DataFrame:
+        """A row an item of a map: key, status, attempts, times, error."""
+        from celeryflow.runtime.snapshot import frames
+
+        snapshot = self.snapshot()
+        return frames.items(snapshot, step, self._keys(snapshot.record(step).node))
+
+    def timeline(self) -> pd.DataFrame:
+        """A row an attempt: when it was ready, claimed, started and finished, and why it ended."""
+        from celeryflow.runtime.snapshot import frames
+
+        snapshot = self.snapshot()
+        return frames.timeline(snapshot, lambda node: self._keys(snapshot.nodes[node]))
+
+    def errors(self) -> pd.DataFrame:
+        """A row a failed step or item: kind, error, message, traceback, last output."""
+        from celeryflow.runtime.snapshot import frames
+
+        snapshot = self.snapshot()
+        found = [*failures(self._events, snapshot, self._outputs)]
+        return frames.errors(snapshot, found, lambda node: self._keys(snapshot.nodes[node]))
+
+    def logs(self, step: str | None = None) -> pd.DataFrame:
+        """A row a line that steps printed or logged."""
+        from celeryflow.runtime.snapshot import frames
+
+        lines, snapshot = list(self._source.logs()), self.snapshot()
+        if step is not None:
+            node = snapshot.record(step).node
+            lines = [line for line in lines if line.node == node.index]
+        return frames.logs(lines, snapshot.nodes)
+
+    def events(self) -> pd.DataFrame:
+        """A row a change of the run's state."""
+        from celeryflow.runtime.snapshot import frames
+
+        nodes = self.snapshot().nodes
+        return frames.events(self._events, self.id, nodes)
+
+    def _length(self, node: Node) -> int:
+        length = self._snapshot.record(node.name).length
+        return 0 if length is None else length
+
+    def _phase_result(self, phase: str) -> list[Any]:
+        """The value of the phase's only final step, if it has one."""
+        inside = [node for node in self.graph.nodes if node.phase == phase]
+        used = {i.node for node in inside for i in node.inputs}
+        final = [node for node in inside if node.index not in used]
+        record = self._snapshot.record(final[0].name) if len(final) == 1 else None
+        if record is None or record.status is not State.SUCCESS:
+            return []
+        value = self._outputs.value(final[0])
+        return [value if record.output_bytes <= INLINE_LIMIT_BYTES else short(value)]
+
+    def _keys(self, node: Node) -> Sequence[str] | None:
+        return self._outputs.keys(node, self._length(node))
