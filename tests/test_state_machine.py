@@ -119,6 +119,23 @@ def test_a_result_that_comes_after_its_claim_was_taken_back_is_told_once(store: 
     assert [event.event for event in told(store)].count("stale") == 1
 
 
+def test_steps_of_a_lost_claim_run_alone_and_then_together_again(store: Store) -> None:
+    publish(store, steps([()] * 40))
+    store.client.hset(store.keys.run("run", "estimates"), "code", 0.001)
+    _, lost = store.claim(DRAINER, "lost", WORKER)
+    assert lost is not None and len(lost.units) > 2
+    store.reap(DRAINER, "lost", "gone", WORKER, (-1, -1))
+
+    _, claim = store.claim(DRAINER, "first", WORKER)
+    for number, _ in enumerate(lost.units):
+        assert claim is not None
+        assert [unit.node for unit in claim.units] == [lost.units[number].node]
+        done = make_result((claim.units[0].node, 0), "success", seconds=0.001)
+        _, _, claim = store.commit(DRAINER, claim.token, f"token {number}", WORKER, [done])
+
+    assert claim is not None and len(claim.units) > 2
+
+
 @pytest.mark.parametrize("verb", ["lost", "retrying"])
 def test_what_is_tried_again_says_the_how_manieth_time_it_is(store: Store, verb: str) -> None:
     publish(store, steps([()]))

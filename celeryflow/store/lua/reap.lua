@@ -8,7 +8,8 @@
 --          had started beside it), and the outcome then
 -- Returns  1 if the claim was taken back, 0 if there was none or it was another
 --
--- Only the item that had started is charged. Where it is unknown, nobody is, and the step runs one item a claim from then on.
+-- Only the item that had started is charged. Where it is unknown, nobody is, and as many items as were lost of a step, which
+-- come first, run one a claim.
 
 local drainer, token, reason, worker = unpack(ARGV, 1, 4)
 local node, start, attempt, record = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
@@ -38,7 +39,7 @@ if does_count(held) and node >= 0 then
   charge()
 elseif does_count(held) then
   for _, unit in ipairs(held.units) do
-    redis.call('HSET', rk(run, 'estimates'), plan_of(run, unit[1])[COST], -1)
+    run_alone(run, plan_of(run, unit[1])[COST], unit[3])
   end
   hand_back(run, held.units, 'lost', unpack(fate))
 end

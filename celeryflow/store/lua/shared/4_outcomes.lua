@@ -25,7 +25,7 @@ local function describe(r)
   return unpack(fields)
 end
 
--- Seconds an item of a step takes; false while unknown, negative where its items are to run alone.
+-- Seconds an item of a step takes; false while unknown. Negative where so many of its items are to run alone first.
 local estimates = {}
 local function estimate_of(run, cost)
   local id = run .. '|' .. cost
@@ -33,14 +33,24 @@ local function estimate_of(run, cost)
   return estimates[id]
 end
 
+local function set_estimate(run, cost, new)
+  estimates[run .. '|' .. cost] = new
+  redis.call('HSET', rk(run, 'estimates'), cost, new)
+end
+
+local function run_alone(run, cost, count)
+  set_estimate(run, cost, math.min(0, estimate_of(run, cost) or 0) - count)
+end
+
 local function keep_estimate(run, r)
   if r.seconds < 0 then return end
   local cost, each = plan_of(run, r.node)[COST], r.seconds / r.count
   local old = estimate_of(run, cost)
-  if old and old < 0 then return end
-  local new = old and 0.7 * old + 0.3 * each or each
-  estimates[run .. '|' .. cost] = new
-  redis.call('HSET', rk(run, 'estimates'), cost, new)
+  if old and old < 0 then
+    if r.count == 1 then set_estimate(run, cost, old < -1 and old + 1 or each) end
+    return
+  end
+  set_estimate(run, cost, old and 0.7 * old + 0.3 * each or each)
 end
 
 local function retry(run, r)
