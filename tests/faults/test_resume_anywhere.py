@@ -17,7 +17,7 @@ from .damage import kill
 from .figures import Figures
 from .oracle import Oracle
 
-STEP_S = 0.1
+STEP_S = 0.2
 
 FLOW = f"""
 cf.connect(workers=2)
@@ -78,7 +78,7 @@ class Runs:
 
         def is_there() -> bool:
             read = self.oracle(run).read()
-            is_fresh = any(e.end is None and time.monotonic() - e.start < STEP_S / 2 for e in read)
+            is_fresh = any(e.end is None and time.monotonic() - e.start < STEP_S / 4 for e in read)
             return sum(e.end is not None for e in read) >= ended and is_fresh
 
         with suppress(AssertionError):  # it has ended meanwhile
