@@ -132,7 +132,7 @@ def end_at(
 ) -> None:
     """End and resume the workflow at so many points, spread over its life."""
     done = 0
-    for _ in range(3 * count):
+    for _ in range(8 * count):
         run = runs.begin()
         runs.await_point(run, round(done * (runs.cost - 2) / max(1, count - 1)))
         time.sleep(chance.uniform(0, STEP_S / 4))
