@@ -64,12 +64,13 @@ class Executions:
 
     def _lines(self) -> list[dict[str, Any]]:
         path = Path(self.path)
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("}")]  # others are being written, or torn by a kill
 
     def _append(self, line: dict[str, Any]) -> None:
         handle = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(handle, json.dumps(line).encode() + b"\n")
+            os.write(handle, b"\n" + json.dumps(line).encode() + b"\n")
         finally:
             os.close(handle)
 
