@@ -34,6 +34,9 @@ from celeryflow.runtime.processes import identity, is_alive, start_mark
 TICK_S = 0.2
 """Between two looks at the processes: about 0.2 ms of work each."""
 
+ANSWER_S = 0.1
+"""A server that was just started is not waited for longer: it may stand still, and the end of all must not."""
+
 WORKER_GRACE_S, SERVER_GRACE_S = 3.0, 0.5
 """How long they may take to stop by themselves, within the 5 s in which all is gone."""
 
@@ -135,7 +138,7 @@ class Keeper:
         from celeryflow.runtime import server
 
         pid = self.server.process.pid if self.server.process else 0
-        if pid not in (0, self.answered) and server.answers(str(self.socket)):
+        if pid not in (0, self.answered) and server.answers(str(self.socket), ANSWER_S):
             self.answered = pid
 
     def _see_members(self) -> bool:

@@ -71,15 +71,15 @@ def remove_socket(path: Path) -> None:
         path.parent.rmdir()
 
 
-def answers(path: str) -> bool:
+def answers(path: str, within_s: float = 2.0) -> bool:
     """Whether the server has loaded its data and replies, if only that its disk is full."""
-    return ask(path, "PING").startswith((b"+PONG", b"-MISCONF"))
+    return ask(path, "PING", within_s).startswith((b"+PONG", b"-MISCONF"))
 
 
-def ask(path: str, command: str) -> bytes:
-    """The server's short reply to a command, as it is on the wire; nothing where it does not answer within 2 s."""
+def ask(path: str, command: str, within_s: float = 2.0) -> bytes:
+    """The server's short reply to a command, as it is on the wire; nothing where it does not answer in time."""
     with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(2.0)
+        connection.settimeout(within_s)
         connection.connect(path)
         connection.sendall(f"{command}\r\n".encode())
         return connection.recv(64)
