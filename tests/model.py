@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from celeryflow.graph.model import Edge, Event, Graph, Input, Node, Role
 from celeryflow.graph.states import RUN_TRANSITIONS, TRANSITIONS, State
-from celeryflow.store.scripts import STILL_RUNNING, Claim, Item, Result
+from celeryflow.store.claims import STILL_RUNNING, Claim, Item, Result
 
 Unit = tuple[int, int]
 """A node and one of its items: 0 of a step, -1 for reading the length of a map."""

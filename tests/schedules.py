@@ -22,8 +22,9 @@ from celeryflow.graph.states import State
 from celeryflow.runtime.remains import find_rest
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.store import events
+from celeryflow.store.claims import STILL_RUNNING, Result
 from celeryflow.store.generations import Rest, begin
-from celeryflow.store.scripts import STILL_RUNNING, Result, Store
+from celeryflow.store.scripts import Store
 from celeryflow.values.vault import FAILURE, VALUE
 
 

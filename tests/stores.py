@@ -18,7 +18,8 @@ from model import READING, Unit, units_of
 
 from celeryflow.graph.model import Event, Graph, Input, Node, StepSpec
 from celeryflow.store import events
-from celeryflow.store.scripts import Result, Store
+from celeryflow.store.claims import Result
+from celeryflow.store.scripts import Store
 from celeryflow.values import manifest
 from celeryflow.values.manifest import Sealed
 

@@ -13,7 +13,7 @@ from celeryflow.engine.link import Link
 from celeryflow.engine.output import Capture
 from celeryflow.engine.slots import Slots
 from celeryflow.engine.surroundings import Surroundings
-from celeryflow.store.scripts import Claim
+from celeryflow.store.claims import Claim
 
 LINGER_S = 0.2
 

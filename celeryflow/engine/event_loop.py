@@ -16,7 +16,7 @@ from dataclasses import replace
 from celeryflow.engine.lane import Lane
 from celeryflow.engine.watched import make_task
 from celeryflow.errors import ServerError
-from celeryflow.store.scripts import Claim
+from celeryflow.store.claims import Claim
 
 ASK_S = 0.05
 """How often a loop with room asks for work that somebody else made ready."""

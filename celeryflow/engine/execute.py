@@ -26,7 +26,7 @@ from celeryflow.engine.slots import NEVER, Slot
 from celeryflow.engine.watched import Watched
 from celeryflow.errors import CeleryflowError, IntegrityError, ServerError, StepMemoryError, StepTimeoutError
 from celeryflow.graph.model import OnError, Role
-from celeryflow.store.scripts import Claim, Item, Result, Unit
+from celeryflow.store.claims import Claim, Item, Result, Unit
 from celeryflow.values.functions import unpack_function
 from celeryflow.values.manifest import Call
 from celeryflow.values.vault import CALL, FAILURE, GATHERED, LENGTH, UPSTREAM, VALUE, Pointer

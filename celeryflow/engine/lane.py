@@ -17,7 +17,7 @@ from celeryflow.engine.output import Capture
 from celeryflow.engine.slots import Slot, Slots
 from celeryflow.engine.surroundings import Surroundings
 from celeryflow.errors import ServerError
-from celeryflow.store.scripts import Claim, Result
+from celeryflow.store.claims import Claim, Result
 
 
 def _open(_: Claim) -> AbstractAsyncContextManager[None]:

@@ -11,7 +11,8 @@ import msgspec
 from celeryflow.errors import IntegrityError, StepFailedError
 from celeryflow.graph.model import Failure, OnError, Record
 from celeryflow.graph.refs import Hole
-from celeryflow.store.scripts import Item, Store
+from celeryflow.store.claims import Item
+from celeryflow.store.scripts import Store
 from celeryflow.values import codec
 from celeryflow.values.gathered import Gathered
 from celeryflow.values.manifest import Call, Feed

@@ -27,7 +27,7 @@ from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import NEVER, Doing, Slot, Slots
 from celeryflow.errors import ServerError
 from celeryflow.graph.model import Failure, OnError
-from celeryflow.store.scripts import STILL_RUNNING, Result
+from celeryflow.store.claims import STILL_RUNNING, Result
 from celeryflow.values.vault import FAILURE, PYTHON
 from celeryflow.version import __version__
 

@@ -22,7 +22,8 @@ from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import Slots
 from celeryflow.graph.model import Edge, Event, Input, LogLine, Node
 from celeryflow.graph.trace import Traced
-from celeryflow.store.scripts import Claim, Item, Result, Store, Unit
+from celeryflow.store.claims import Claim, Item, Result, Unit
+from celeryflow.store.scripts import Store
 from celeryflow.values.blobs import FileBlobs
 from celeryflow.values.envelope import Keyring
 from celeryflow.values.manifest import Sealed, seal_run

@@ -9,8 +9,8 @@ from celeryflow.graph.model import Edge, Input, Node, OnError
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.wiring import Wiring
+from celeryflow.store.claims import Item
 from celeryflow.store.generations import Rest
-from celeryflow.store.scripts import Item
 from celeryflow.values.vault import FAILURE, VALUE
 
 

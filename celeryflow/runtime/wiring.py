@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from celeryflow.graph.model import Edge, Input, Node
+from celeryflow.store.claims import Item
 from celeryflow.store.generations import Rest
-from celeryflow.store.scripts import Item
 
 
 class Wiring:

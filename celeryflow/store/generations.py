@@ -7,7 +7,8 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from celeryflow.store.scripts import STAGE_EXPIRY_S, STAGE_NODES, Item, Store
+from celeryflow.store.claims import Item
+from celeryflow.store.scripts import STAGE_EXPIRY_S, STAGE_NODES, Store
 
 
 @dataclass

@@ -6,94 +6,25 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from redis.exceptions import NoScriptError
 
 from celeryflow.config import LEASE_S
 from celeryflow.errors import ServerFullError
+from celeryflow.store.claims import Beat, Claim, Item, Result, claim_of
 from celeryflow.store.connect import Client
 from celeryflow.store.keyspace import Keyspace
 from celeryflow.values.manifest import Sealed
-
-STILL_RUNNING = "-"
-"""No next claim, as somebody else's process was committed for, which goes on for a moment."""
 
 STAGE_NODES = 500
 STAGE_EXPIRY_S = 600
 
 pack = msgspec.msgpack.Encoder().encode
 unpack = msgspec.msgpack.Decoder().decode
-
-Item = tuple[int, int]
-"""A node, and the first item of what is stored."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """Items of one node in a claim: ``range(start, start + count)``, with what earlier attempts came to."""
-
-    node: int
-    start: int
-    count: int
-    exceptions: int
-    losses: int
-    spec: bytes
-    inputs: dict[Item, bytes]
-
-
-class Claim(NamedTuple):
-    """What a drainer has to do; `queue` is the store's own name of where it lay."""
-
-    token: str
-    run: str
-    generation: int
-    units: tuple[Unit, ...]
-    queue: str = ""
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of some items of a claim; the fields are those of ``read_results`` in Lua.
-
-    `length` counts the items of a planned map or the nodes of an expansion; `number` is a choice, the first node of an
-    expansion, or the input that is missing.
-    """
-
-    node: int
-    start: int
-    count: int = 1
-    outcome: str = "success"
-    attempt: int = 1
-    seconds: float = -1.0
-    waited_s: float = 0.0
-    output_bytes: int = 0
-    kind: str = ""
-    error: str = ""
-    delay_s: float = 0.0
-    length: int = 0
-    number: int = -1
-    record: bytes = b""
-    durations_s: tuple[float, ...] = ()
-
-    def header(self) -> list[Any]:
-        """All but the bytes, in the order that Lua expects."""
-        return [
-            self.node, self.start, self.count, self.outcome, self.attempt, self.seconds, self.waited_s,
-            self.output_bytes, self.kind, self.error, self.delay_s, self.length, self.number,
-        ]  # fmt: skip
-
-
-class Beat(NamedTuple):
-    """A supervisor's answer: whom to reap, what need not go on (``run|node``), which tickets to send, gathers due."""
-
-    expired: list[str]
-    over: list[str]
-    tickets: list[str]
-    due: list[str]
 
 
 @cache
@@ -221,7 +152,7 @@ class Store:
     def claim(self, drainer: str, token: str, worker: str, ticket: str = "") -> tuple[bool, Claim | None]:
         """Take work: whether to ask again at once, and the claim."""
         more, claim = self.call("claim", drainer, token, worker, ticket)
-        return bool(more), _claim(claim)
+        return bool(more), claim_of(claim)
 
     def commit(
         self, drainer: str, token: str, following: str, worker: str, results: Sequence[Result]
@@ -230,7 +161,7 @@ class Store:
         data = [part for r in results for part in (r.record, struct.pack(f"<{len(r.durations_s)}f", *r.durations_s))]
         header = pack([r.header() for r in results])
         answer, more, claim = self.call("commit", drainer, token, following, worker, header, *data)
-        return answer.decode(), bool(more), _claim(claim)
+        return answer.decode(), bool(more), claim_of(claim)
 
     def release(self, drainer: str) -> bool:
         """Stop draining; True if a claim was handed back."""
@@ -401,22 +332,5 @@ class Store:
         return [run.decode() for run in self.client.zrevrange(self.keys.runs, 0, -1)]
 
 
-def _claim(reply: list[Any]) -> Claim | None:
-    if not reply:
-        return None
-    token, run, generation, queue, units = reply
-    return Claim(token.decode(), run.decode(), generation, tuple(_unit(*unit) for unit in units), queue.decode())
-
-
-def _unit(node: int, start: int, count: int, exceptions: int, losses: int, spec: bytes, inputs: list[bytes]) -> Unit:
-    found = {_item(field): record for field, record in zip(inputs[::2], inputs[1::2], strict=True)}
-    return Unit(node, start, count, exceptions, losses, spec, found)
-
-
 def _marks(packed: bytes, count: int) -> list[int]:
     return [mark - 1 for mark in struct.unpack(f"<{count}I", packed.ljust(4 * count, b"\0"))]
-
-
-def _item(field: bytes) -> Item:
-    node, _, start = field.partition(b":")
-    return int(node), int(start)

@@ -10,8 +10,9 @@ from typing import Any
 
 from redis.exceptions import WatchError
 
+from celeryflow.store.claims import Item
 from celeryflow.store.generations import Rest, stage_rest
-from celeryflow.store.scripts import STAGE_EXPIRY_S, STAGE_NODES, Item, Store
+from celeryflow.store.scripts import STAGE_EXPIRY_S, STAGE_NODES, Store
 
 PAGE = 100
 SUBMIT_S = 30.0

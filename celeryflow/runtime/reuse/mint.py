@@ -10,7 +10,7 @@ import msgspec
 
 from celeryflow.runtime.reuse.earlier import Place
 from celeryflow.runtime.reuse.results import Stored
-from celeryflow.store.scripts import Item
+from celeryflow.store.claims import Item
 from celeryflow.values.vault import VALUE, Pointer, Vault
 
 COPIED_BYTES = 64 * 1024

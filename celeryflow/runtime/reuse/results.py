@@ -10,7 +10,7 @@ import msgspec
 from celeryflow.engine.link import Link
 from celeryflow.engine.read import Arrival, Length
 from celeryflow.graph.model import Edge, Input, Node, OnError, Role
-from celeryflow.store.scripts import Item
+from celeryflow.store.claims import Item
 from celeryflow.values.manifest import Part
 from celeryflow.values.vault import GATHERED, LENGTH, PART, PYTHON, VALUE, Pointer
 
