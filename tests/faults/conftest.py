@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 from shell import Shell, opened
 
+from .cells import Cells
 from .figures import Figures
 from .oracle import Oracle
+from .servers import client_of
 
 SEED = "CELERYFLOW_FAULT_SEED"
 """Variable with the seed of a test that is to be repeated."""
@@ -49,6 +52,28 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     """A directory of the test's own for kernels and commands; nothing of it is left behind."""
     with opened(tmp_path) as shell:
         yield shell
+
+
+@pytest.fixture
+def cells(request: pytest.FixtureRequest, shell: Shell) -> Iterator[Cells]:
+    """A kernel with a runtime of its own and two processes, which knows the module's FLOW and has done its WARM_UP."""
+    module = request.module
+    cells = Cells(shell, "\n".join([module.FLOW, "cf.connect(workers=2)", getattr(module, "WARM_UP", "")]))
+    yield cells
+    cells.close()
+
+
+@pytest.fixture
+def client(shell: Shell, cells: Cells) -> Iterator[redis.Redis]:
+    """A client of the kernel's server."""
+    with client_of(shell.directory) as client:
+        yield client
+
+
+@pytest.fixture
+def witness(shell: Shell) -> Oracle:
+    """What the steps in the shell's directory write down."""
+    return Oracle(str(shell.directory / "oracle.jsonl"))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

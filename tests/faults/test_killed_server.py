@@ -51,20 +51,6 @@ def long():
 """
 
 
-@pytest.fixture
-def cells(shell: Shell) -> Iterator[Cells]:
-    """A kernel with a runtime of its own and two processes."""
-    cells = Cells(shell, f"{FLOW}\ncf.connect(workers=2)")
-    yield cells
-    cells.close()
-
-
-@pytest.fixture
-def witness(shell: Shell) -> Oracle:
-    """What the steps in the shell's directory write down."""
-    return Oracle(str(shell.directory / "oracle.jsonl"))
-
-
 # --- with the append-only file -------------------------------------------------------------------------
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from executions import wait_until
 from shell import Shell
 
 from .cells import Cells
-from .servers import client_of, served
+from .servers import served
 
 SIZE = 2**20
 
@@ -49,20 +48,6 @@ held = cf.workflow(lambda number, gate: size(make(number), gate), name="held")
 failing = cf.workflow(lambda number, gate: fail(make(number), gate), name="failing")
 mapped = cf.workflow(lambda numbers: size.map(make.map(numbers)), name="mapped")
 """
-
-
-@pytest.fixture
-def cells(shell: Shell) -> Iterator[Cells]:
-    """A kernel with a runtime of its own and two processes."""
-    cells = Cells(shell, f"{FLOW}\ncf.connect(workers=2)")
-    yield cells
-    cells.close()
-
-
-@pytest.fixture
-def client(shell: Shell, cells: Cells) -> Iterator[redis.Redis]:
-    with client_of(shell.directory) as client:
-        yield client
 
 
 def blobs(shell: Shell) -> set[str]:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,20 +55,7 @@ def limited():
     in_time = cf.gather([awake(1), awake(2)], deadline_s=5)
     return total(in_time), total(work.map(range(40)))
 """
-
-
-@pytest.fixture
-def cells(shell: Shell) -> Iterator[Cells]:
-    """A kernel with a runtime of its own and two processes."""
-    cells = Cells(shell, f"{FLOW}\ncf.connect(workers=2)\nassert both.run(2).result() == 5")
-    yield cells
-    cells.close()
-
-
-@pytest.fixture
-def witness(shell: Shell) -> Oracle:
-    """What the steps in the shell's directory write down."""
-    return Oracle(str(shell.directory / "oracle.jsonl"))
+WARM_UP = "assert both.run(2).result() == 5"
 
 
 OUTCOMES = "value = run.result(); oracle.check(run); answer = [value, run.timeline().outcome.unique().tolist()]"

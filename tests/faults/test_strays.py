@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import psutil
@@ -15,7 +14,6 @@ from shell import Shell
 
 from .cells import Cells
 from .damage import workers
-from .servers import client_of
 
 FLOW = """
 @cf.step
@@ -25,20 +23,7 @@ def double(x):
 def run_once():
     return cf.map(double, range(20)).result(timeout_s=30)
 """
-
-
-@pytest.fixture
-def cells(shell: Shell) -> Iterator[Cells]:
-    """A kernel with a runtime of its own and two processes, all of them free."""
-    cells = Cells(shell, f"{FLOW}\ncf.connect(workers=2)\nanswer = run_once()")
-    yield cells
-    cells.close()
-
-
-@pytest.fixture
-def client(shell: Shell, cells: Cells) -> Iterator[redis.Redis]:
-    with client_of(shell.directory) as client:
-        yield client
+WARM_UP = "run_once()"
 
 
 def ticket(args: Any = ("stray",), **changes: Any) -> dict[str, Any]:
