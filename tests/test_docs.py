@@ -46,7 +46,7 @@ def test_the_notebook_runs_and_says_what_it_said(tmp_path: Path) -> None:
     """Its cells run without an error, and those marked for it give the outputs that are committed."""
     shutil.copy(ROOT / "notebooks" / "quickstart.ipynb", tmp_path)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:valkey", "--nbval-lax", "--nbval-current-env"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}  # ours are not for it
     done = subprocess.run(
         [*command, "quickstart.ipynb"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
     )
