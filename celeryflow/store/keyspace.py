@@ -6,8 +6,9 @@ RUN_PARTS = (
     "meta", "plan", "spec", "dependents", "missing", "state", "map", "out", "tries", "estimates", "events", "logs",
     "parts", "rounds", "expansions",
 )  # fmt: skip
+"""One key each a run; beside them the lanes, ``lane:QUEUE:PRIORITY``."""
 MAP_PARTS = ("at", "ranges", "zip")
-"""One key each a run; beside them ``at:N`` (where the items of map N are), ``ranges:N``, ``zip:N`` and ``lane:Q:P``."""
+"""One key each a map N, ``at:N`` and so on: where its items are, what is unclaimed, what goes together."""
 
 
 class Keyspace:

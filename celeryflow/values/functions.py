@@ -25,7 +25,9 @@ Stamp = tuple[int, int]
 
 _registered: dict[str, Stamp] = {}
 _seen: dict[str, int] = {}
+"""Modules that were looked at, by name, with the identity that they had then."""
 _local: set[str] = set()
+"""Those of them that are the user's own."""
 
 
 def pack_function(
@@ -94,7 +96,7 @@ def local_modules() -> dict[str, Stamp]:
         if _seen.get(name) != id(module):  # most were looked at before: to look at all takes milliseconds
             _seen[name] = id(module)
             (_local.add if is_local(name, module) else _local.discard)(name)
-    found = {name: stamp_of(name) for name in _local & set(sys.modules)}
+    found = {name: stamp_of(name) for name in [*_local] if name in sys.modules}
     return {name: stamp for name, stamp in found.items() if stamp is not None}
 
 
