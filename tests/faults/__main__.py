@@ -12,7 +12,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from faults.figures import FILE, Figures  # noqa: E402
+from faults.figures import FILE, lines  # noqa: E402
 
 
 def main() -> int:
@@ -22,8 +22,8 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=1, metavar="N", help="run the whole suite N times (default: 1)")
     options, arguments = parser.parse_known_args()
     has_paths = any(Path(argument.partition("::")[0]).exists() for argument in arguments)
-    # The last -m counts: all of it, the slow ones too; and one at a time, for the sake of the bounds.
-    command = [sys.executable, "-m", "pytest", "-m", "", "-n", "0", *arguments, *([] if has_paths else [str(HERE)])]
+    # The last -m counts: all of it, the slow ones too.
+    command = [sys.executable, "-m", "pytest", "-m", "", *arguments, *([] if has_paths else [str(HERE)])]
     code = 0
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
         for number in range(1, options.repeats + 1):
@@ -32,8 +32,7 @@ def main() -> int:
             code = subprocess.run(command, env={**os.environ, FILE: file.name}, check=False).returncode
             if code:
                 break
-        if options.repeats > 1:
-            print(*Figures.read(file.name).lines(), sep="\n")
+        print(*lines(file.name), sep="\n")
     return code
 
 

@@ -1,4 +1,4 @@
-"""The house of the fault tests: an oracle, chance with its seed, figures, and places to break things in.
+"""The house of the fault tests: an oracle, chance with its seed, and places to break things in.
 
 A test that takes long has the marker ``slow_fault``: `run.py faults` runs it, and `run.py test` does not.
 """
@@ -10,21 +10,17 @@ import random
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
 from shell import Shell, opened
 
 from .cells import Cells
-from .figures import Figures
 from .oracle import Oracle
 from .servers import client_of
 
 SEED = "CELERYFLOW_FAULT_SEED"
 """Variable with the seed of a test that is to be repeated."""
-
-_figures = Figures()
 
 
 @pytest.fixture
@@ -39,12 +35,6 @@ def chance() -> random.Random:
     seed = os.environ.get(SEED) or secrets.token_hex(4)
     print(f"{SEED}={seed}")
     return random.Random(seed)
-
-
-@pytest.fixture
-def figures() -> Figures:
-    """What is shown at the end of the test run."""
-    return _figures
 
 
 @pytest.fixture
@@ -74,9 +64,3 @@ def client(shell: Shell, cells: Cells) -> Iterator[redis.Redis]:
 def witness(shell: Shell) -> Oracle:
     """What the steps in the shell's directory write down."""
     return Oracle(str(shell.directory / "oracle.jsonl"))
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if lines := _figures.lines():
-        terminalreporter.section("figures of the faults")
-        terminalreporter.write_line("\n".join(lines))

@@ -1,4 +1,4 @@
-"""What the faults cost: kills, repeated executions, stalls; shown at the end of a test run."""
+"""What the faults cost: kills, repeated executions, stalls; shown at the end of `run.py faults`."""
 
 from __future__ import annotations
 
@@ -8,49 +8,36 @@ from collections import defaultdict
 from pathlib import Path
 
 FILE = "CELERYFLOW_FAULT_FIGURES"
-"""Variable with the path of a file, to which all figures are appended too."""
+"""Variable with the path of the file to which all tests append their figures; without it nobody wants them."""
 
 
-class Figures:
-    """Durations and counts by name."""
+def count(name: str, number: int = 1) -> None:
+    """So many more of something."""
+    _note(name, number, None)
 
-    def __init__(self) -> None:
-        self.counts: dict[str, int] = defaultdict(int)
-        self.seconds: dict[str, list[float]] = defaultdict(list)
 
-    @classmethod
-    def read(cls, path: str) -> Figures:
-        """Those in a file."""
-        figures = cls()
-        for line in Path(path).read_text().splitlines():
-            figures._add(*json.loads(line))
-        return figures
+def time(name: str, seconds: float) -> None:
+    """Something took so long."""
+    _note(name, 0, seconds)
 
-    def count(self, name: str, number: int = 1) -> None:
-        """So many more of something."""
-        self._note(name, number, None)
 
-    def time(self, name: str, seconds: float) -> None:
-        """Something took so long."""
-        self._note(name, 0, seconds)
-
-    def lines(self) -> list[str]:
-        """A line a name: the number, or the longest, the median and how many."""
-        width = max(map(len, [*self.counts, *self.seconds]), default=0)
-        lines = [f"{name:{width}}  {number}" for name, number in self.counts.items()]
-        for name, all_s in self.seconds.items():
-            median = sorted(all_s)[len(all_s) // 2]
-            lines.append(f"{name:{width}}  longest {max(all_s):.2f} s, median {median:.2f} s, of {len(all_s)}")
-        return lines
-
-    def _note(self, name: str, number: int, seconds: float | None) -> None:
-        self._add(name, number, seconds)
-        if path := os.environ.get(FILE):
-            with Path(path).open("a") as file:
-                file.write(json.dumps([name, number, seconds]) + "\n")
-
-    def _add(self, name: str, number: int, seconds: float | None) -> None:
+def lines(path: str) -> list[str]:
+    """A line a name: the sum, or the longest, the median and how many."""
+    counts: dict[str, int] = defaultdict(int)
+    times: dict[str, list[float]] = defaultdict(list)
+    for name, number, seconds in map(json.loads, Path(path).read_text().splitlines()):
         if seconds is None:
-            self.counts[name] += number
+            counts[name] += number
         else:
-            self.seconds[name].append(seconds)
+            times[name].append(seconds)
+    width = max(map(len, [*counts, *times]), default=0)
+    return [f"{name:{width}}  {number}" for name, number in counts.items()] + [
+        f"{name:{width}}  longest {max(all_s):.2f} s, median {sorted(all_s)[len(all_s) // 2]:.2f} s, of {len(all_s)}"
+        for name, all_s in times.items()
+    ]
+
+
+def _note(name: str, number: int, seconds: float | None) -> None:
+    if path := os.environ.get(FILE):
+        with Path(path).open("a") as file:  # one write a line, so that tests at work together do not mix theirs
+            file.write(json.dumps([name, number, seconds]) + "\n")

@@ -17,8 +17,8 @@ from shell import opened
 import celeryflow as cf
 from celeryflow.engine.processes import is_alive
 
+from . import figures
 from .cells import Cells
-from .figures import Figures
 from .oracle import Oracle
 
 STOP_S = 2.0
@@ -124,7 +124,7 @@ answer = [run.status, steps.status.tolist(), steps.done.sum().item(), timeline.o
         assert all(reason in told for told in reasons)
 
 
-def test_cancel_stops_100_steps_and_400_that_wait(large: Large, figures: Figures) -> None:
+def test_cancel_stops_100_steps_and_400_that_wait(large: Large) -> None:
     run = large.cells.run("run = large.submit(); answer = run.id")
     large.await_full(run)
     told_at = time.monotonic()
@@ -139,7 +139,7 @@ def test_cancel_stops_100_steps_and_400_that_wait(large: Large, figures: Figures
     large.check(run, "too slow")
 
 
-def test_the_command_cancels_as_well(large: Large, figures: Figures) -> None:
+def test_the_command_cancels_as_well(large: Large) -> None:
     run = large.cells.run("run = large.submit(); answer = run.id")
     large.await_full(run)
     assert large.shell("cancel", run, "--reason", "by hand").returncode == 0
@@ -153,9 +153,7 @@ def test_the_command_cancels_as_well(large: Large, figures: Figures) -> None:
     assert (again.returncode, f"{run} was over already: cancelled." in again.stderr) == (0, True)
 
 
-def test_interrupt_of_a_blocking_cell_cancels_and_comes_back_when_all_has_stopped(
-    large: Large, figures: Figures
-) -> None:
+def test_interrupt_of_a_blocking_cell_cancels_and_comes_back_when_all_has_stopped(large: Large) -> None:
     large.cells.begin("large.run()")
     run = large.await_full()
     told_at = time.monotonic()
@@ -191,9 +189,7 @@ def test_second_interrupt_leaves_at_once(large: Large) -> None:
 
 @pytest.mark.usefixtures("runtime")
 @pytest.mark.parametrize("tries", [30, pytest.param(300, marks=[pytest.mark.slow_fault, pytest.mark.timeout(300)])])
-def test_cancel_wins_or_loses_a_race_with_the_end(
-    tries: int, chance: random.Random, figures: Figures, oracle: Oracle
-) -> None:
+def test_cancel_wins_or_loses_a_race_with_the_end(tries: int, chance: random.Random, oracle: Oracle) -> None:
     @cf.step
     def work(i: int) -> int:
         with oracle.recorded():

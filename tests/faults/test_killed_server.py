@@ -13,8 +13,8 @@ import pytest
 from executions import wait_until
 from shell import Shell
 
+from . import figures
 from .cells import Cells
-from .figures import Figures
 from .oracle import Oracle
 from .servers import Server, pid_of, served
 
@@ -54,19 +54,17 @@ def long():
 # --- with the append-only file -------------------------------------------------------------------------
 
 
-def test_run_goes_on_after_the_server_was_killed(shell: Shell, cells: Cells, witness: Oracle, figures: Figures) -> None:
-    check_kills(shell, cells, witness, figures, items=60, kills=2)
+def test_run_goes_on_after_the_server_was_killed(shell: Shell, cells: Cells, witness: Oracle) -> None:
+    check_kills(shell, cells, witness, items=60, kills=2)
 
 
 @pytest.mark.slow_fault
 @pytest.mark.timeout(300)
-def test_run_goes_on_however_often_the_server_is_killed(
-    shell: Shell, cells: Cells, witness: Oracle, figures: Figures
-) -> None:
-    check_kills(shell, cells, witness, figures, items=600, kills=15)
+def test_run_goes_on_however_often_the_server_is_killed(shell: Shell, cells: Cells, witness: Oracle) -> None:
+    check_kills(shell, cells, witness, items=600, kills=15)
 
 
-def check_kills(shell: Shell, cells: Cells, witness: Oracle, figures: Figures, items: int, kills: int) -> None:
+def check_kills(shell: Shell, cells: Cells, witness: Oracle, items: int, kills: int) -> None:
     """Nothing runs twice, and nothing that was committed is lost: workers keep what they have until it is taken."""
     cells.begin(
         f"run = both.run({items}, 0.05); oracle.check(run); answer = [run.result(), run.steps().attempts.sum().item()]"
@@ -165,9 +163,7 @@ def forgetful(shell: Shell) -> Iterator[Server]:
         yield own
 
 
-def test_whoever_waits_is_told_that_the_run_is_lost(
-    shell: Shell, forgetful: Server, witness: Oracle, figures: Figures
-) -> None:
+def test_whoever_waits_is_told_that_the_run_is_lost(shell: Shell, forgetful: Server, witness: Oracle) -> None:
     kernel = Cells(shell, f"{FLOW}\n{WAITING}\n{forgetful.connect}")
     try:
         run = kernel.run("run = long.submit(); answer = run.id")

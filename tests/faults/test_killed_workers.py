@@ -14,8 +14,8 @@ from conftest import Runtime
 
 import celeryflow as cf
 
+from . import figures
 from .damage import kill_a_pool_process, kill_a_worker, kill_something, repeated
-from .figures import Figures
 from .oracle import Kill, Oracle
 
 LEASE_S, WORKER_LIVES_S = 15.0, 3.0
@@ -75,9 +75,9 @@ MANY = {
 
 @pytest.mark.parametrize("name", FEW)
 def test_nothing_is_lost_with_a_process_or_a_worker(
-    name: str, runtime: Runtime, oracle: Oracle, chance: random.Random, figures: Figures
+    name: str, runtime: Runtime, oracle: Oracle, chance: random.Random
 ) -> None:
-    kills = survive(*FEW[name], runtime, oracle, chance, figures)
+    kills = survive(*FEW[name], runtime, oracle, chance)
     assert kills
 
 
@@ -85,9 +85,9 @@ def test_nothing_is_lost_with_a_process_or_a_worker(
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", MANY)
 def test_nothing_is_lost_with_a_kill_every_two_seconds(
-    name: str, runtime: Runtime, oracle: Oracle, chance: random.Random, figures: Figures
+    name: str, runtime: Runtime, oracle: Oracle, chance: random.Random
 ) -> None:
-    kills = survive(*MANY[name], runtime, oracle, chance, figures)
+    kills = survive(*MANY[name], runtime, oracle, chance)
     assert len(kills) >= 5
 
 
@@ -99,7 +99,6 @@ def survive(
     runtime: Runtime,
     oracle: Oracle,
     chance: random.Random,
-    figures: Figures,
 ) -> list[Kill]:
     """Run it while it is damaged, and compare; the kills."""
     flow, expected = make(oracle)

@@ -12,9 +12,9 @@ import pytest
 from executions import wait_until
 from shell import Shell
 
+from . import figures
 from .cells import Cells
 from .damage import kill
-from .figures import Figures
 from .oracle import Oracle
 
 STEP_S = 0.2
@@ -127,9 +127,7 @@ def runs(shell: Shell) -> Any:
     runs.cells.close()
 
 
-def end_at(
-    count: int, end: Callable[[Runs], float], what: str, runs: Runs, chance: random.Random, figures: Figures
-) -> None:
+def end_at(count: int, end: Callable[[Runs], float], what: str, runs: Runs, chance: random.Random) -> None:
     """End and resume the workflow at so many points, spread over its life."""
     done = 0
     for _ in range(8 * count):
@@ -150,15 +148,15 @@ def end_at(
 
 @pytest.mark.parametrize(("end", "what"), [(Runs.kill_everything, "a kill of everything"), (Runs.cancel, "a cancel")])
 def test_run_is_resumed_wherever_it_ended(
-    end: Callable[[Runs], float], what: str, runs: Runs, chance: random.Random, figures: Figures
+    end: Callable[[Runs], float], what: str, runs: Runs, chance: random.Random
 ) -> None:
-    end_at(2 if end is Runs.kill_everything else 4, end, what, runs, chance, figures)
+    end_at(2 if end is Runs.kill_everything else 4, end, what, runs, chance)
 
 
 @pytest.mark.slow_fault
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("end", "what"), [(Runs.kill_everything, "a kill of everything"), (Runs.cancel, "a cancel")])
 def test_run_is_resumed_at_25_points_of_its_life(
-    end: Callable[[Runs], float], what: str, runs: Runs, chance: random.Random, figures: Figures
+    end: Callable[[Runs], float], what: str, runs: Runs, chance: random.Random
 ) -> None:
-    end_at(25, end, what, runs, chance, figures)
+    end_at(25, end, what, runs, chance)

@@ -12,9 +12,9 @@ import pytest
 from executions import wait_until
 from shell import Shell
 
+from . import figures
 from .cells import Cells
 from .damage import family
-from .figures import Figures
 from .oracle import Oracle
 from .servers import client_of, connections_cut, pid_of, stopped
 
@@ -62,9 +62,7 @@ OUTCOMES = "value = run.result(); oracle.check(run); answer = [value, run.timeli
 
 
 @pytest.mark.parametrize("seconds", [4, pytest.param(20, marks=[pytest.mark.slow_fault, pytest.mark.timeout(200)])])
-def test_run_goes_on_after_the_server_stood_still(
-    shell: Shell, cells: Cells, witness: Oracle, figures: Figures, seconds: int
-) -> None:
+def test_run_goes_on_after_the_server_stood_still(shell: Shell, cells: Cells, witness: Oracle, seconds: int) -> None:
     run = cells.run("run = both.submit(60); answer = run.id")
     wait_until(lambda: len(witness.read(run=run)) > 10)
     cells.begin(OUTCOMES)
@@ -81,7 +79,7 @@ def test_run_goes_on_after_the_server_stood_still(
     assert first - began < 10
 
 
-def test_connections_that_are_cut_are_made_again(shell: Shell, cells: Cells, witness: Oracle, figures: Figures) -> None:
+def test_connections_that_are_cut_are_made_again(shell: Shell, cells: Cells, witness: Oracle) -> None:
     with client_of(shell.directory) as client, connections_cut(client, 0.1) as cuts:
         run, *answer = cells.run(f"run = both.submit(60); {OUTCOMES}; answer = [run.id, *answer]")
 
@@ -151,7 +149,7 @@ def test_worker_that_was_silent_past_its_lease_stores_nothing(shell: Shell, witn
 
 @pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=[pytest.mark.slow_fault, pytest.mark.timeout(200)])])
 def test_time_asleep_counts_for_no_limit_and_nothing_is_lost(
-    shell: Shell, cells: Cells, witness: Oracle, figures: Figures, seconds: int
+    shell: Shell, cells: Cells, witness: Oracle, seconds: int
 ) -> None:
     """Each process stands still, in any order, as when a laptop's lid is closed."""
     run = cells.run("run = limited.submit(); answer = run.id")
@@ -195,7 +193,7 @@ def test_run_does_not_notice_that_its_kernel_was_killed_while_the_runtime_is_up(
     assert witness.repeats() == []
 
 
-def test_nothing_is_left_of_a_kernel_that_was_killed_in_a_run(shell: Shell, witness: Oracle, figures: Figures) -> None:
+def test_nothing_is_left_of_a_kernel_that_was_killed_in_a_run(shell: Shell, witness: Oracle) -> None:
     cells = Cells(shell, f"{FLOW}\ncf.connect(workers=2)")
     run = cells.run("run = both.submit(100); answer = run.id")
     wait_until(lambda: len(witness.read()) > 5)

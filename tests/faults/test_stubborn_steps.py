@@ -20,7 +20,7 @@ from executions import wait_until
 import celeryflow as cf
 from celeryflow.engine.processes import is_alive
 
-from .figures import Figures
+from . import figures
 from .oracle import Oracle
 
 pytestmark = pytest.mark.usefixtures("runtime")
@@ -93,7 +93,7 @@ HANGS: dict[Callable[[Oracle], None], int] = {
 @pytest.mark.parametrize("by", ["limit", "cancel"])
 @pytest.mark.parametrize("hang", HANGS, ids=lambda hang: hang.__name__)
 def test_stubborn_step_is_gone_with_all_that_it_started(
-    hang: Callable[[Oracle], None], by: str, oracle: Oracle, tmp_path: Path, figures: Figures
+    hang: Callable[[Oracle], None], by: str, oracle: Oracle, tmp_path: Path
 ) -> None:
     @cf.step(timeout_s=LIMIT_S if by == "limit" else None)
     def stuck() -> None:
@@ -131,7 +131,7 @@ def test_stubborn_step_is_gone_with_all_that_it_started(
 
 @pytest.mark.parametrize("by", ["limit", "cancel"])
 def test_stubborn_async_step_is_gone_and_its_neighbours_run_again_uncharged(
-    by: str, oracle: Oracle, tmp_path: Path, figures: Figures
+    by: str, oracle: Oracle, tmp_path: Path
 ) -> None:
     @cf.step(timeout_s=LIMIT_S if by == "limit" else None, concurrency=4)
     async def stuck() -> None:
