@@ -10,6 +10,7 @@ from celeryflow.graph import checks, trace
 from celeryflow.graph.control import Again, Decide, Loop, LoopResult
 from celeryflow.graph.model import StepSpec
 from celeryflow.graph.refs import Ref
+from celeryflow.graph.traced import Callee
 from celeryflow.step import Step, step
 from celeryflow.values.gathered import Gathered
 from celeryflow.workflow import Workflow
@@ -159,8 +160,8 @@ def _check_refs(tracer: trace.Tracer, refs: Any) -> None:
         raise ArgumentError(f"cf.gather takes a list of Refs or a Ref to a map; {refs!r} is a single result.")
 
 
-def _callee(name: str, function: Callable[..., Any]) -> trace.Callee:
-    return trace.Callee(function=function, spec=StepSpec(name=name, label=name))
+def _callee(name: str, function: Callable[..., Any]) -> Callee:
+    return Callee(function=function, spec=StepSpec(name=name, label=name))
 
 
 def _never() -> None:

@@ -12,8 +12,10 @@ import msgspec
 
 from celeryflow.errors import ArgumentError, InvalidOptionError, WorkflowError
 from celeryflow.graph import checks, trace
+from celeryflow.graph.mapped import check_keys, check_lengths, mapped_literal
 from celeryflow.graph.model import OnError, StepSpec
 from celeryflow.graph.refs import Ref, Unmapped
+from celeryflow.graph.traced import Callee
 
 K = TypeVar("K")
 P = ParamSpec("P")
@@ -27,7 +29,7 @@ CONCURRENCY = 32
 class Step(Generic[P, R]):
     """A function that can be part of a workflow. Called outside of one, it is the function."""
 
-    def __init__(self, callee: trace.Callee, name: str | None = None, after: Sequence[Any] = ()) -> None:
+    def __init__(self, callee: Callee, name: str | None = None, after: Sequence[Any] = ()) -> None:
         self.callee = callee
         self._name, self._after = name, tuple(after)
         functools.update_wrapper(self, callee.function)
@@ -203,10 +205,10 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     label = getattr(function, "__name__", None) or type(getattr(function, "func", function)).__name__
     concurrency = CONCURRENCY if inspect.iscoroutinefunction(function) else None
     spec = StepSpec(name=checks.slug(label), label=label, concurrency=concurrency)
-    return Step(_with_options(trace.Callee(function=function, spec=spec), options))
+    return Step(_with_options(Callee(function=function, spec=spec), options))
 
 
-def _with_options(callee: trace.Callee, options: dict[str, Any]) -> trace.Callee:
+def _with_options(callee: Callee, options: dict[str, Any]) -> Callee:
     name = options.pop("name", None)
     if name is not None:
         checks.check_name(name, f"name of step {callee.spec.label!r}")
@@ -272,13 +274,13 @@ def on_error_of(label: str, on_error: str) -> OnError:
 def map_here(function: Callable[..., T], label: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What a map gives outside of a workflow: the calls, one after the other."""
     named = {**{f"argument {i + 1}": value for i, value in enumerate(args)}, **kwargs}
-    found = {name: None if isinstance(v, Unmapped) else trace.mapped_literal(name, v) for name, v in named.items()}
+    found = {name: None if isinstance(v, Unmapped) else mapped_literal(name, v) for name, v in named.items()}
     columns = {name: mapped.items for name, mapped in found.items() if mapped and mapped.items is not None}
     if not columns:
         raise WorkflowError(f"{label}.map() got nothing to map over.")
-    trace.check_lengths(label, [(name, len(items)) for name, items in columns.items()])
+    check_lengths(label, [(name, len(items)) for name, items in columns.items()])
     keys = [mapped.keys for mapped in found.values() if mapped and mapped.keys is not None]
-    trace.check_keys(label, keys)
+    check_keys(label, keys)
     whole = {name: v.value if isinstance(v, Unmapped) else v for name, v in named.items()}
     names, count = list(named), len(next(iter(columns.values())))
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, overload
 from celeryflow.errors import ArgumentError, NotInWorkflowError, WorkflowError
 from celeryflow.graph import checks, trace
 from celeryflow.graph.model import Graph, Role, StepSpec
+from celeryflow.graph.traced import Callee, Traced
 from celeryflow.run.jobs import start
 from celeryflow.run.options import RunOptions
 from celeryflow.run.run import Run
@@ -114,8 +115,8 @@ class Workflow(Generic[P, R]):
                 "without .options(…) there, and give the options to the workflow that you run."
             )
 
-    def _callee(self) -> trace.Callee:
-        return trace.Callee(function=self.function, spec=StepSpec(name=checks.slug(self.name), label=self.name))
+    def _callee(self) -> Callee:
+        return Callee(function=self.function, spec=StepSpec(name=checks.slug(self.name), label=self.name))
 
     def run(
         self, *args: Any, check: bool = False, inline: bool = False, reuse: Run[Any] | str | None = None, **kwargs: Any
@@ -194,7 +195,7 @@ class Workflow(Generic[P, R]):
 
         return draw(self.graph(*args, **kwargs))
 
-    def trace(self, *args: Any, **kwargs: Any) -> trace.Traced:
+    def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """The traced body: graph, calls and result."""
         self._check(args, kwargs)
         if trace.current() is not None:

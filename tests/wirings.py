@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from celeryflow.graph.model import Graph, OnError, StepSpec
 from celeryflow.graph.refs import unmapped
-from celeryflow.graph.trace import Callee, Tracer
+from celeryflow.graph.trace import Tracer
+from celeryflow.graph.traced import Callee
 
 
 def work() -> None:

@@ -12,12 +12,13 @@ from celeryflow.errors import WorkflowError
 from celeryflow.graph import trace
 from celeryflow.graph.control import Again
 from celeryflow.graph.model import OnError, StepSpec
+from celeryflow.graph.traced import Callee, Traced, place
 from celeryflow.values.manifest import Call, PackedCode, seal_part
 from celeryflow.values.vault import EXPANSION, VALUE, Pointer
 
 DEEPEST = 200
 
-PICKER = trace.Callee(function=max, spec=StepSpec(name="result", label="result"))
+PICKER = Callee(function=max, spec=StepSpec(name="result", label="result"))
 """What the collecting node of a part is called; its function is never run."""
 
 
@@ -48,7 +49,7 @@ class Expander:
         self.link = link
         self._packed: PackedCode = {}
         self._sent: set[tuple[str, str]] = set()
-        self.on_added: Callable[[trace.Traced, list[str]], None] | None = None
+        self.on_added: Callable[[Traced, list[str]], None] | None = None
 
     def begin(self, call: Call, binding: tuple[str, int, int], body: Callable[[], Any]) -> Any:
         """The value of a body, or what it added."""
@@ -81,16 +82,14 @@ class Expander:
                 return found
             value = found.value
 
-    def _add(
-        self, call: Call, binding: tuple[str, int, int], traced: trace.Traced, rounds: int, is_again: bool
-    ) -> Added:
+    def _add(self, call: Call, binding: tuple[str, int, int], traced: Traced, rounds: int, is_again: bool) -> Added:
         run, node, item = binding
         store, vault, count = self.link.store, self.link.vault, len(traced.graph.nodes)
         first = store.allocate(run, count + 1)
         number = f"[{rounds - 1}]" if is_again else f"[{item}]" if call.mapped else ""
         is_fatal = call.is_fatal and call.on_error is OnError.RAISE
         facts = {"depth": call.depth + 1, "parent": node, "phase": call.phase}
-        placed = trace.place(traced, first, f"{call.step}{number}", is_fatal, **facts)
+        placed = place(traced, first, f"{call.step}{number}", is_fatal, **facts)
         sealed = seal_part(placed, run, vault, (node, item), self.link.settings.pool, self._packed)
         unsent = {digest: data for digest, data in sealed.code.items() if (run, digest) not in self._sent}
         if unsent:

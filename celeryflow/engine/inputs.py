@@ -7,9 +7,9 @@ from typing import Any
 
 from celeryflow.engine.read import Length, Outcome, Reader, is_omitted
 from celeryflow.errors import IntegrityError, WorkflowError
+from celeryflow.graph.mapped import check_keys, check_lengths, mapped_literal
 from celeryflow.graph.model import Edge
 from celeryflow.graph.refs import Each, Hole, fill, holes
-from celeryflow.graph.trace import check_keys, check_lengths, mapped_literal
 from celeryflow.values import codec
 from celeryflow.values.manifest import Call, Feed
 from celeryflow.values.vault import OMITTED, UPSTREAM, VALUE, Pointer

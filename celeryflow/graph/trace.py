@@ -7,78 +7,28 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec import structs
 
 from celeryflow.errors import (
-    ArgumentError,
     DuplicateNameError,
     EmptyWorkflowError,
     ForeignRefError,
-    LengthMismatchError,
     RefError,
     TracingWarning,
     WorkflowError,
 )
 from celeryflow.graph.control import Again
-from celeryflow.graph.model import PRIORITY, Edge, Graph, Input, Node, NodeKind, OnError, Role, StepSpec
-from celeryflow.graph.refs import Each, Hole, Ref, Unmapped, fill, holes
+from celeryflow.graph.mapped import Mapped, check_keys, check_lengths, mapped_literal
+from celeryflow.graph.model import PRIORITY, Edge, Graph, Input, Node, NodeKind, OnError, Role
+from celeryflow.graph.refs import Each, Hole, Ref, Unmapped, fill
+from celeryflow.graph.traced import Call, Callee, Traced, with_fates
 
 SLOW_TRACE_S, SLOW_NODE_S = 1.0, 0.0005
 
 _current: ContextVar[Tracer | None] = ContextVar("celeryflow_tracer", default=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Callee:
-    """A step as the tracer needs it: its code, how it runs, and whether the user chose its name and its priority."""
-
-    function: Callable[..., Any]
-    spec: StepSpec
-    retry_on: tuple[type[BaseException], ...] = (Exception,)
-    is_named: bool = False
-    has_priority: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mapped:
-    """One mapped argument: literal `items` (which may hold Holes), or an input node of a map or of a value."""
-
-    name: str
-    items: Sequence[Any] | None = None
-    keys: tuple[Any, ...] | None = None
-    hole: Hole | None = None
-    is_map: bool = False
-
-    @property
-    def length(self) -> int | None:
-        """Number of items, where they are known now."""
-        return None if self.items is None else len(self.items)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """The live half of a node: its function and arguments, with Holes and Eaches in place of values to come."""
-
-    callee: Callee
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    mapped: tuple[Mapped, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Traced:
-    """A traced workflow: the graph, a Call for each of its nodes, and the body's value with Holes in it.
-
-    `arguments` are those that the body was called with, as ``(args, kwargs)``; None where there is no body to call.
-    """
-
-    graph: Graph
-    calls: tuple[Call, ...]
-    result: Any
-    arguments: Any = None
 
 
 @dataclass
@@ -214,7 +164,7 @@ class Tracer:
         planted = self._plant(result, returned)
         graph = Graph(
             name=self.workflow,
-            nodes=_with_fates(self.nodes, self.calls, {i.node for i in returned}),
+            nodes=with_fates(self.nodes, self.calls, {i.node for i in returned}),
             phases=tuple(self.phases),
             **options,
         )
@@ -361,56 +311,6 @@ def expand(step: str, body: Callable[[], Any], picker: Callee, priority: int) ->
     return found, tracer.finish(result)
 
 
-def place(traced: Traced, first: int, step: str, is_fatal: bool, **facts: Any) -> Traced:
-    """A graph as a part of another one: its nodes numbered from `first` on, named after `step`, with `facts`."""
-
-    def moved(inputs: Sequence[Input]) -> tuple[Input, ...]:
-        return tuple(structs.replace(i, node=i.node + first) for i in inputs)
-
-    def shift(value: Any) -> Any:
-        return fill(value, lambda place: place._replace(node=place.node + first) if type(place) is Hole else place)
-
-    nodes = tuple(
-        structs.replace(
-            n,
-            index=n.index + first,
-            name=f"{step}/{n.name}",
-            inputs=moved(n.inputs),
-            source=None if n.source is None else n.source + first,
-            is_fatal=n.is_fatal and is_fatal,
-            **facts,
-        )
-        for n in traced.graph.nodes
-    )
-    calls = (
-        replace(
-            c,
-            args=shift(c.args),
-            kwargs=shift(c.kwargs),
-            mapped=tuple(replace(m, items=shift(m.items), hole=shift(m.hole)) for m in c.mapped),
-        )
-        for c in traced.calls
-    )
-    graph = structs.replace(traced.graph, nodes=nodes)
-    return Traced(graph=graph, calls=tuple(calls), result=shift(traced.result))
-
-
-def _with_fates(nodes: Sequence[Node], calls: Sequence[Call], returned: set[int]) -> tuple[Node, ...]:
-    """The nodes, knowing whether their failure fails the run: it does not where only gathers take their results."""
-    fatal = [True] * len(nodes)
-    users: dict[int, list[bool]] = {}
-    for node in reversed(nodes):
-        mine = users.get(node.index)
-        fatal[node.index] = mine is None or any(mine) or node.index in returned
-        needed = holes(calls[node.index].args) if node.role is Role.PICK else set()
-        for i in node.inputs:
-            if node.role is Role.PICK and i.edge is Edge.ENDED and i.node not in needed:
-                continue  # it only waits for that one
-            is_needed = i.edge is not Edge.ENDED or i.node in needed
-            users.setdefault(i.node, []).append(is_needed and fatal[node.index])
-    return tuple(n if fatal[n.index] else structs.replace(n, is_fatal=False) for n in nodes)
-
-
 @contextlib.contextmanager
 def phase(name: str) -> Iterator[None]:
     """Name a stage: the steps called inside belong to it in pictures and in ``run.phases()``."""
@@ -426,63 +326,3 @@ def phase(name: str) -> Iterator[None]:
         yield
     finally:
         tracer.phase = outer
-
-
-def mapped_literal(name: str, value: Any) -> Mapped | None:
-    """How `map` takes a value: its items, or None where it is passed whole.
-
-    Lists, tuples, ranges, arrays, Series and the like are gone through; dicts by their values; everything else is a
-    constant.
-
-    Raises
-    ------
-    ArgumentError
-        For a DataFrame, a set or an iterator, whose items are not plain.
-    """
-    kind = type(value)
-    if isinstance(value, dict):
-        return Mapped(name=name, items=list(value.values()), keys=tuple(value))
-    if isinstance(value, (list, tuple, range)) and not hasattr(value, "_fields"):
-        return Mapped(name=name, items=value)
-    if kind.__name__ == "DataFrame":
-        raise ArgumentError(
-            f'{name} of map() is a DataFrame. Pass its rows as df.to_dict("records"), or cf.unmapped(df) for all of it.'
-        )
-    if isinstance(value, (set, frozenset, Iterator)):
-        raise ArgumentError(f"{name} of map() is a {kind.__name__}, whose order or length is open. Pass list(…) of it.")
-    if getattr(value, "ndim", 0) > 0 and hasattr(value, "__len__"):
-        return Mapped(name=name, items=list(value))
-    return None
-
-
-def check_lengths(label: str, lengths: Sequence[tuple[str, int | None]]) -> None:
-    """See that what is mapped together has one length.
-
-    Raises
-    ------
-    LengthMismatchError
-        Naming both.
-    """
-    known = [(name, length) for name, length in lengths if length is not None]
-    for name, length in known[1:]:
-        if length != known[0][1]:
-            raise LengthMismatchError(
-                f"{label}.map() got {known[0][1]} items in {known[0][0]} and {length} in {name}. "
-                "Mapped values must be equally long; wrap what every call needs whole in cf.unmapped(…)."
-            )
-
-
-def check_keys(label: str, keys: Sequence[Sequence[Any]]) -> None:
-    """See that dicts that are mapped together have the same keys, in the same order.
-
-    Raises
-    ------
-    LengthMismatchError
-        Showing two that differ.
-    """
-    for other in keys[1:]:
-        if list(other) != list(keys[0]):
-            raise LengthMismatchError(
-                f"{label}.map() got dicts with different keys: {list(keys[0])!r:.200} and {list(other)!r:.200}. "
-                "Mapped dicts need the same keys in the same order."
-            )

@@ -8,7 +8,7 @@ from typing import Any
 
 from celeryflow.errors import IntegrityError, JobConflictError, ResumeConflictError
 from celeryflow.graph.states import State
-from celeryflow.graph.trace import Traced
+from celeryflow.graph.traced import Traced
 from celeryflow.run.options import RunOptions
 from celeryflow.run.run import Run
 from celeryflow.run.start import Job, JobTaken, attach, submit

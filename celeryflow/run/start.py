@@ -15,7 +15,7 @@ from celeryflow.errors import (
     did_you_mean,
 )
 from celeryflow.graph import checks
-from celeryflow.graph.trace import Traced
+from celeryflow.graph.traced import Traced
 from celeryflow.run.options import RunOptions
 from celeryflow.run.run import Run
 from celeryflow.runtime import session as sessions

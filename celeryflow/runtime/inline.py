@@ -21,7 +21,7 @@ from celeryflow.engine.output import Capture, Writer
 from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import Slots
 from celeryflow.graph.model import Edge, Event, Input, LogLine, Node
-from celeryflow.graph.trace import Traced
+from celeryflow.graph.traced import Traced
 from celeryflow.store.claims import Claim, Item, Result, Unit
 from celeryflow.store.scripts import Store
 from celeryflow.values.blobs import FileBlobs

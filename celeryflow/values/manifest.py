@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 from celeryflow.errors import SerializationError, ValueTooLargeError
-from celeryflow.graph import trace
+from celeryflow.graph.mapped import Mapped as LiveMapped
 from celeryflow.graph.model import Edge, Graph, Node, NodeKind, OnError, Record, Role, StepSpec
 from celeryflow.graph.refs import holes
-from celeryflow.graph.trace import Traced
+from celeryflow.graph.traced import Call as LiveCall
+from celeryflow.graph.traced import Traced
 from celeryflow.values import codec
 from celeryflow.values.environment import pack_environment
 from celeryflow.values.functions import pack_function
@@ -246,7 +247,7 @@ def _pack_functions(traced: Traced, packed: PackedCode) -> PackedCode:
     return packed
 
 
-def _call(nodes: Nodes, node: Node, call: trace.Call, digest: str, vault: Vault) -> Call:
+def _call(nodes: Nodes, node: Node, call: LiveCall, digest: str, vault: Vault) -> Call:
     template = (call.args, call.kwargs, tuple(m.hole for m in call.mapped))
     try:
         pointer = vault.point([template], f"the arguments of step {node.name!r}")
@@ -270,7 +271,7 @@ def _call(nodes: Nodes, node: Node, call: trace.Call, digest: str, vault: Vault)
     )
 
 
-def _name_argument(node: Node, call: trace.Call, error: SerializationError) -> SerializationError:
+def _name_argument(node: Node, call: LiveCall, error: SerializationError) -> SerializationError:
     named = {**{f"{i + 1}": value for i, value in enumerate(call.args)}, **call.kwargs}
     for name, value in named.items():
         try:
@@ -286,7 +287,7 @@ def feed_of(nodes: Nodes, node: int, edge: Edge = Edge.WHOLE) -> Feed:
     return Feed(node=node, name=source.name, edge=edge, origin=origin(nodes, node), on_error=source.on_error)
 
 
-def _mapped(node: Node, mapped: trace.Mapped, vault: Vault) -> Mapped:
+def _mapped(node: Node, mapped: LiveMapped, vault: Vault) -> Mapped:
     what = f"{mapped.name} of step {node.name!r}"
     return Mapped(
         name=mapped.name,
