@@ -25,6 +25,7 @@ def test_schedules(client: redis.Redis, monkeypatch: pytest.MonkeyPatch, changes
     explore(client, EXAMPLES or 100, (Phase.generate, Phase.shrink), is_random=EXAMPLES > 0)
 
 
+@pytest.mark.slow_fault
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_broken_variant_is_caught(client: redis.Redis, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     change(monkeypatch, VARIANTS[name])

@@ -1,4 +1,4 @@
-"""All of the fault tests, as often as wanted: ``python tests/faults [--repeats N] [pytest arguments]``."""
+"""The fault tests, and that broken Lua is caught: ``python tests/faults [--repeats N] [pytest arguments]``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PATHS = (HERE, HERE.parent / "test_state_machine.py")
 sys.path.insert(0, str(HERE.parent))
 
 from faults.figures import FILE, lines  # noqa: E402
@@ -23,7 +24,7 @@ def main() -> int:
     options, arguments = parser.parse_known_args()
     has_paths = any(Path(argument.partition("::")[0]).exists() for argument in arguments)
     # The last -m counts: all of it, the slow ones too.
-    command = [sys.executable, "-m", "pytest", "-m", "", *arguments, *([] if has_paths else [str(HERE)])]
+    command = [sys.executable, "-m", "pytest", "-m", "", *arguments, *([] if has_paths else map(str, PATHS))]
     code = 0
     with tempfile.NamedTemporaryFile(suffix=".jsonl") as file:
         for number in range(1, options.repeats + 1):
