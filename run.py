@@ -97,6 +97,8 @@ def run(programs: Path, steps: list[list[str]]) -> int:
     os.environ["VIRTUAL_ENV"] = str(programs.parent)
     os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     os.environ.pop("PYTHONHOME", None)
+    # A run starts many processes: without bytecode each of them would compile all that it imports.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.chdir(ROOT)
     if len(steps) == 1:
         os.execv(programs / steps[0][0], steps[0])

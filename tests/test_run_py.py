@@ -442,3 +442,11 @@ def test_a_fetched_uv_is_kept(house: House, tmp_path: Path, wheel: bytes) -> Non
     house.run("demo", PIP_FIND_LINKS=str(tmp_path))
     done = house.run("bench", PIP_INDEX_URL=f"file://{tmp_path}/nothing")
     assert (done.stdout, done.stderr) == ("python -m benchmarks\n", "")
+
+
+def test_bytecode_is_kept_whatever_the_environment_says(furnished: House) -> None:
+    furnished.run("test")
+    write(furnished.root / ".venv" / "bin" / "python", "#!/bin/sh\nset\n")
+    done = furnished.run("test", PYTHONDONTWRITEBYTECODE="1")
+    assert "PWD=" in done.stdout
+    assert "PYTHONDONTWRITEBYTECODE" not in done.stdout
