@@ -11,7 +11,7 @@ Change = tuple[str, str]
 
 VERBS = ("submit", "claim", "commit", "release", "renew", "reap", "cancel", "resume")
 
-TINY_BUDGET = ("local BUDGET = 500", "local BUDGET = 1")
+TINY_BUDGET = ("local BUDGET = 50 ", "local BUDGET = 1 ")
 
 VARIANTS: dict[str, list[Change]] = {
     "a commit with an old token counts": [("if held.token == token then", "if held.token then")],

@@ -20,9 +20,9 @@ local LATE_S = 3600        -- a result that comes so long after its claim was ta
 local CHUNK_S = 0.05       -- work that one claim aims at
 local ROUND_S = 0.002      -- what a claim costs is not worth it for less
 local OVERHEAD_S = { s = 0.0002, m = 0.000005 }  -- of a step, and of an item of a map, beside its own time
-local CLAIM_NODES = 50     -- most steps in one claim
+local CLAIM_NODES = 25     -- most steps in one claim
 local CLAIM_ITEMS = 5000   -- most items of a map in one claim
-local BUDGET = 500         -- dependents that one call serves; the rest waits in `pending`
+local BUDGET = 50          -- dependents that one call serves; the rest waits in `pending`
 
 -- plan: what the verbs know of a node (msgpack array, written by values/manifest.py)
 local KIND, QUEUE, PRIORITY, LOSSES, COST, STEPS, SOURCES, FLOWS, PLANNED = 1, 2, 3, 4, 5, 6, 7, 8, 9

@@ -1,4 +1,4 @@
--- Settling: a node's end reaches its dependents through `todo`, 500 a call; what is left waits in `pending`.
+-- Settling: a node's end reaches its dependents through `todo`, some a call; what is left waits in `pending`.
 
 local todo, budget = {}, BUDGET
 local doomed = {}  -- runs that fail as soon as what is being committed is stored
