@@ -20,6 +20,7 @@ from executions import wait_until
 from faults.oracle import Oracle
 
 scope = globals()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as kernels do: a shell's background jobs ignore it
 
 def main():
     for line in sys.stdin:
