@@ -190,10 +190,14 @@ class Workflow(Generic[P, R]):
         return self.trace(*args, **kwargs).graph
 
     def draw(self, *args: P.args, **kwargs: P.kwargs) -> Picture:
-        """Picture of what would run with these arguments; ``.save(path)`` writes it."""
-        from celeryflow.view.svg import draw
+        """Picture of what would run with these arguments; ``.save(path)`` writes it.
 
-        return draw(self.graph(*args, **kwargs))
+        A box says what the step gets that is a value, and which of its options are not the usual ones; hovering, and
+        ``.text``, say all of its arguments, queue, priority and retries.
+        """
+        from celeryflow.view.before import draw_before
+
+        return draw_before(self.trace(*args, **kwargs))
 
     def trace(self, *args: Any, **kwargs: Any) -> Traced:
         """The traced body: graph, calls and result."""

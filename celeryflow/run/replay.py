@@ -18,6 +18,7 @@ from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.snapshot.record import StepRecord
 from celeryflow.runtime.sources import Source
+from celeryflow.view.arguments import named
 
 
 class Execution:
@@ -96,19 +97,6 @@ class Execution:
 
     def _without_inputs(self, why: str) -> RunError:
         return RunError(f"{self._name} of run {self._reader.run!r} has not got its inputs: {why}.")
-
-
-def named(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Arguments by the names of a function's parameters; ``*args`` is a tuple under its name."""
-    try:
-        bound = inspect.signature(function).bind(*args, **kwargs)
-    except (TypeError, ValueError):  # a builtin that does not say
-        return {**{f"argument {number}": value for number, value in enumerate(args, 1)}, **kwargs}
-    found = dict(bound.arguments)
-    for parameter in bound.signature.parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:
-            found |= found.pop(parameter.name, {})
-    return found
 
 
 def _item(record: StepRecord, index: Any) -> int:

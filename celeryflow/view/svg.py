@@ -97,8 +97,11 @@ def draw(graph: Graph, snapshot: Snapshot | None = None, now: float | None = Non
 
     Never raises for want of Graphviz: then the picture is its outline in words.
     """
-    drawn = drawing(graph, snapshot, now)
-    text = outline.outline(graph, snapshot, now)
+    return picture(graph, drawing(graph, snapshot, now), outline.outline(graph, snapshot, now))
+
+
+def picture(graph: Graph, drawn: Drawing, text: str) -> Picture:
+    """The picture of a drawing, whose outline is `text`."""
     layout = lay_out(dot.bare(drawn)) if drawn.fits else None
     if layout is None:
         remark = _NO_ENGINE if drawn.fits else f"{words.number(len(graph.nodes))} steps are too many to draw."
