@@ -6,10 +6,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from executions import wait_until
-from flows import double
+from flows import add, double
 
 import celeryflow as cf
 
@@ -40,6 +41,11 @@ COLUMNS: dict[str, dict[str, Any]] = {
         "generation": "int64", "step": TEXT, "index": "Int64", "key": TEXT, "attempt": "int64", "worker": TEXT,
         "ready_at": TIME, "claimed_at": TIME, "started_at": TIME, "finished_at": TIME, "outcome": OUTCOMES,
         "reason": TEXT,
+    },
+    "critical_path": {
+        "step": TEXT, "index": "Int64", "key": TEXT, "attempts": "int64", "worker": TEXT, "started_at": TIME,
+        "finished_at": TIME, "duration_s": "float64", "queue_wait_s": "float64", "share": "float64",
+        **{f"makespan_{n}_s": "float64" for n in (1, 2, 4, 8, 16, 32, 64)},
     },
     "errors": {
         "step": TEXT, "index": "Int64", "key": TEXT, "kind": KINDS, "error": TEXT, "message": TEXT, "traceback": TEXT,
@@ -285,6 +291,60 @@ def test_items_of_a_mapped_dict_have_its_keys_also_in_maps_over_it() -> None:
 
     assert run.items("double")["key"].tolist() == ["jan", "feb"]
     assert run.items("double-2")["key"].tolist() == ["jan", "feb"]
+
+
+def test_items_of_arrays_series_tables_and_refs_have_a_key() -> None:
+    @cf.step
+    def show(x: Any) -> None:
+        pass
+
+    @cf.step
+    def give() -> list[Any]:
+        return [{"a": 1}, 2.5]
+
+    tables = [pd.DataFrame({"a": [1, 2], "b": [3, 4]}), np.zeros(3), object]
+
+    def body() -> Any:
+        return [
+            show.map(np.array([1, 2])), show.map(pd.Series([1.5, 2.5], index=["x", "y"])), show.map(("a", None)),
+            show.map(range(2)), show.map(tables), show.map(give()), show.map([give(), give()[1], 3]),
+        ]  # fmt: skip
+
+    run = cf.workflow(body).run()
+
+    times = "\N{MULTIPLICATION SIGN}"
+    assert [run.items(f"show{suffix}")["key"].tolist() for suffix in ("", "-2", "-3", "-4", "-5", "-6", "-7")] == [
+        ["1", "2"], ["1.5", "2.5"], ["a", "None"], ["0", "1"], [f"DataFrame 2 {times} 2", "ndarray 3", "object"],
+        ["{'a': 1}", "2.5"], ["give-2", "give-3[1]", "3"],
+    ]  # fmt: skip
+
+
+def test_items_of_maps_over_maps_and_of_mapped_workflows_have_a_key() -> None:
+    @cf.workflow
+    def inner(x: int) -> Any:
+        return double(x) if x > 1 else double(double(x))
+
+    def body() -> Any:
+        first = double.map([1, 2])
+        both = add.map(first, double.map([3, 4]))
+        late = add.map(picky.map(give([2, 4])), picky.map(give([6, 8])))
+        return inner.map([5, 7]), both, inner.map(first), late
+
+    give = cf.step(lambda x: x, name="give")
+    run = cf.workflow(body).run()
+
+    assert run.items("add")["key"].tolist() == ["1", "2"]
+    assert run.items("inner-2")["key"].tolist() == ["1", "2"]
+    assert run.items("add-2")["key"].tolist() == ["2", "4"]
+    assert run.items("inner")["key"].tolist() == ["5", "7"]
+
+
+def test_more_than_is_worth_reading_is_not_read_for_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = cf.workflow(lambda: double.map(["x" * 1000, "y" * 1000])).run()
+    assert run.items("double")["key"].str.len().tolist() == [80, 80]
+
+    monkeypatch.setattr("celeryflow.run.outputs.KEYS_LIMIT_BYTES", 1_500)
+    assert run.items("double")["key"].isna().all()
 
 
 def test_items_say_how_each_went() -> None:

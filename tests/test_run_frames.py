@@ -17,6 +17,8 @@ COLUMNS = {
     "reused worker error",
     "items": "index key status attempts started_at duration_s worker error",
     "timeline": "generation step index key attempt worker ready_at claimed_at started_at finished_at outcome reason",
+    "critical_path": "step index key attempts worker started_at finished_at duration_s queue_wait_s share "
+    "makespan_1_s makespan_2_s makespan_4_s makespan_8_s makespan_16_s makespan_32_s makespan_64_s",
     "errors": "step index key kind error message traceback log_tail attempt worker",
     "logs": "at step index attempt worker stream text",
     "events": "seq at run event step items attempt generation worker status error",
@@ -35,6 +37,7 @@ def all_frames(feed: Feed, is_empty: bool) -> dict[str, pd.DataFrame]:
         "steps": frames.steps(snapshot),
         "items": frames.items(snapshot, "clean", [f"k{i}" for i in range(6)]),
         "timeline": frames.timeline(snapshot, lambda node: ["a", "b"]),
+        "critical_path": frames.critical_path(snapshot, lambda node: ["a", "b"]),
         "errors": frames.errors(snapshot, [] if is_empty else failures, lambda node: ["a", "b"]),
         "logs": frames.logs([] if is_empty else [line], snapshot.nodes),
         "events": frames.events([] if is_empty else feed.events, "etl-1", snapshot.nodes),

@@ -183,14 +183,15 @@ class Reader:
         pointers = [found.keys] if found else [mapped.keys for mapped in call.mapped]
         return next((codec.unpack(self.vault.fetch(pointer)) for pointer in pointers if pointer), None)
 
-    def mapped_values(self, node: int) -> list[Any] | None:
-        """The first mapped argument's items of a map that is not over a map; None where it has none."""
+    def mapped_values(self, node: int, limit_bytes: int) -> list[Any] | None:
+        """The items of the first mapped argument that is no map's and no larger than that; None where there is none."""
         call = self.call(node)
         found = self.length(node) if call.is_planned else None
         pointers = [mapped.items for mapped in call.mapped]
         if found:
             pointers = [first or second for first, second in zip(pointers, found.items, strict=True)]
-        return next((codec.unpack(self.vault.fetch(pointer)) for pointer in pointers if pointer), None)
+        small = (pointer for pointer in pointers if pointer and pointer.size <= limit_bytes)
+        return next((codec.unpack(self.vault.fetch(pointer)) for pointer in small), None)
 
     def states(self, nodes: Sequence[int]) -> list[tuple[str, str]]:
         """State byte of each node, and of a cancelled one what it was before."""

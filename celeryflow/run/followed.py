@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from celeryflow.config import INLINE_LIMIT_BYTES
+from celeryflow.errors import MissingExtraError
 from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
 from celeryflow.run.failures import failures
@@ -14,6 +15,7 @@ from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.sources import Source
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
 
     from celeryflow.view.svg import Picture
@@ -129,6 +131,42 @@ class Followed:
 
         snapshot = self.snapshot()
         return frames.timeline(snapshot, lambda node: self._keys(snapshot.nodes[node]))
+
+    def critical_path(self) -> pd.DataFrame:
+        """A row a step or item of the longest chain of what ran, in order: what more workers would not make shorter.
+
+        Running times are those that were measured, in seconds, all attempts together; an item of a map over a map waits
+        for the same item alone. ``share`` is that of the chain, and ``queue_wait_s`` is not in it. ``makespan_1_s``,
+        ``makespan_2_s``, ``makespan_4_s`` and so on, the same in each row, are what the run would take with so many
+        worker processes that do nothing else (by list scheduling, at most twice what is possible; see
+        `celeryflow.runtime.snapshot.schedule`).
+        """
+        from celeryflow.runtime.snapshot import frames
+
+        snapshot = self.snapshot()
+        return frames.critical_path(snapshot, lambda node: self._keys(snapshot.nodes[node]))
+
+    def gantt(self) -> alt.LayerChart:
+        """A chart of who ran what when: a line a worker process, a bar an attempt, above it how long that had waited.
+
+        A dark line below marks the critical path (`critical_path`). Of thousands of attempts those that follow each
+        other on a worker are drawn as one. Time between a run's end and its resume is left out. ``.save(path)`` writes
+        it as ``.html``, ``.svg``, ``.png`` or ``.json``.
+
+        Raises
+        ------
+        MissingExtraError
+            If altair is not installed.
+        """
+        try:
+            import altair  # noqa: F401 - what draws it
+        except ImportError as error:
+            raise MissingExtraError(
+                'run.gantt() draws with altair, which is not installed. Run: pip install "celeryflow[plot]"'
+            ) from error
+        from celeryflow.view.gantt import gantt
+
+        return gantt(self.snapshot())
 
     def errors(self) -> pd.DataFrame:
         """A row a failed step or item: kind, error, message, traceback, last output."""

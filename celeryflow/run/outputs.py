@@ -7,15 +7,19 @@ from typing import Any
 
 from celeryflow.engine.read import Outcome, exception_of, is_omitted, step_failed
 from celeryflow.errors import StepFailedError
-from celeryflow.graph.model import Failure, Node, OnError
-from celeryflow.graph.refs import fill
+from celeryflow.graph.model import Edge, Failure, Node, OnError
+from celeryflow.graph.refs import Hole, fill
 from celeryflow.runtime.sources import Source
 from celeryflow.values import codec
 from celeryflow.values.gathered import Gathered
 from celeryflow.values.manifest import Feed, feed_of
 from celeryflow.values.vault import FAILURE, OMITTED, VALUE
+from celeryflow.view.brief import Word, brief
 
 KEY_CHARS = 80
+
+KEYS_LIMIT_BYTES = 2**26
+"""More than that is not read to say what the items of a map are."""
 
 
 class Outputs:
@@ -61,13 +65,24 @@ class Outputs:
         return self._reader.keys(self._feed(node).origin)
 
     def keys(self, node: Node, length: int) -> Sequence[str] | None:
-        """Short text of what each item was mapped from, or its key."""
+        """Short text of what each item was mapped from, or its key.
+
+        None where that is no value of its own (a map over several maps has the keys of the first), or where there is
+        more of it than would be read for this.
+        """
         if not node.is_map or not length:
             return None
         origin = self._feed(node).origin
         keys = self._reader.keys(origin)
-        keys = self._reader.mapped_values(origin) if keys is None else keys
-        return None if keys is None else [short(key) for key in keys]
+        keys = self._reader.mapped_values(origin, KEYS_LIMIT_BYTES) if keys is None else keys
+        if keys is not None:
+            return [short(fill(key, self._named)) for key in keys]
+        maps = (i.node for i in self._nodes[origin].inputs if i.edge is Edge.ITEMS)
+        return next((found for source in maps if (found := self.keys(self._nodes[source], length))), None)
+
+    def _named(self, place: Hole) -> Word:
+        """A step's result in a list that was mapped, by the step's name."""
+        return Word(self._nodes[place.node].name + "".join(f"[{key!r}]" for key in place.path))
 
     def failure(self, node: Node, index: int) -> Failure:
         """Why a step or item failed; for a map, why its length could not be read where the item itself did not fail."""
@@ -102,12 +117,10 @@ class Outputs:
 
 
 def short(value: Any) -> str:
-    """A string, or a value's repr, in at most 80 characters."""
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except Exception as error:  # noqa: BLE001 - a user's __repr__
-        text = f"<{type(value).__name__}: {type(error).__name__} in repr>"
-    return text if len(text) <= KEY_CHARS else f"{text[: KEY_CHARS - 1]}…"
+    """A string, or what a value is in short, in at most 80 characters."""
+    if not isinstance(value, str):
+        return brief(value, KEY_CHARS)
+    return value if len(value) <= KEY_CHARS else f"{value[: KEY_CHARS - 1]}…"
 
 
 def _caused(error: StepFailedError, failure: Failure, node: Node) -> StepFailedError:

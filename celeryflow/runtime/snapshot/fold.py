@@ -89,10 +89,10 @@ class Snapshot:
         self._followers: dict[int, list[StepRecord]] = defaultdict(list)
         self._add(graph.nodes)
 
-    def _add(self, nodes: Iterable[Node], at: float | None = None) -> None:
+    def _add(self, nodes: Iterable[Node], at: float | None = None, part: tuple[int, int] = (-1, -1)) -> None:
         added = [StepRecord(node, self.attempts, self.marks) for node in nodes if node.index not in self.nodes]
         for record in added:
-            record.queued_from = at
+            record.queued_from, record.part = at, part
             self.nodes[record.node.index] = record.node
             self._records[record.node.index] = record
             self._count_in(record.node)
@@ -128,7 +128,7 @@ class Snapshot:
         elif event.node in self._records:
             record = self._records[event.node]
             if event.nodes:
-                self._add(event.nodes, event.at)
+                self._add(event.nodes, event.at, (event.start, event.part))
             if record.ended_as is not None and event.generation > record.ended_in:
                 record.rerun(event)
             verb = _VERBS.get(event.event)

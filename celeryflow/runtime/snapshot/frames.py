@@ -11,6 +11,7 @@ import pandas as pd
 from celeryflow.graph.model import Event, Failure, LogLine, Node
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot import expand as ex
+from celeryflow.runtime.snapshot import tasks
 from celeryflow.runtime.snapshot.attempts import OUTCOMES, STATES
 from celeryflow.runtime.snapshot.fold import Snapshot
 
@@ -19,6 +20,9 @@ Keys = Callable[[int], Sequence[str] | None]
 
 KINDS = ["exception", "timeout", "memory", "poisoned", "cancelled", "deadline"]
 """Kinds of failures."""
+
+WORKERS = (1, 2, 4, 8, 16, 32, 64)
+"""For so many `critical_path` says how long the run would take."""
 
 STATE = pd.CategoricalDtype([str(state) for state in STATES])
 OUTCOME = pd.CategoricalDtype([str(outcome) for outcome in OUTCOMES])
@@ -141,6 +145,44 @@ def timeline(snapshot: Snapshot, keys: Keys) -> pd.DataFrame:
             "finished_at": _at(rows.finished_at),
             "outcome": _coded(rows.outcome, OUTCOME),
             "reason": _texts(_blank(rows.reason, rows.reason == "")),
+        }
+    )
+
+
+def critical_path(snapshot: Snapshot, keys: Keys) -> pd.DataFrame:
+    """One row a step or item of the longest chain of what ran, in order, and how long the run takes with more workers.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+        The run.
+    keys : callable
+        Gives the keys of a map's items from its node's index.
+    """
+    rows = ex.expand(snapshot)
+    path = tasks.critical_path(snapshot, rows)
+    is_on_it, length = path.place >= 0, len(path.duration_s)
+    at, mine = path.place[is_on_it], rows.where(is_on_it)
+    waited_s = np.nan_to_num(np.fmax(rows.started_at - ex.ready_at(snapshot, rows), 0.0)[is_on_it])
+    last = np.full(length, -1)
+    last[at] = np.arange(len(at))
+    latest = mine.where(last)
+    nodes = [snapshot.nodes[node] for node in latest.node.tolist()]
+    is_item = np.array([node.is_map for node in nodes], dtype=bool) & (latest.item >= 0)
+    makespans = zip(WORKERS, path.schedule.makespans(WORKERS), strict=True)
+    return pd.DataFrame(
+        {
+            "step": _texts(node.name for node in nodes),
+            "index": _whole_or_none(latest.item, is_item),
+            "key": _texts(_keys_of(snapshot, latest, keys)),
+            "attempts": pd.Series(np.bincount(at, minlength=length), dtype="int64"),
+            "worker": _texts(_blank(latest.worker, latest.worker == "")),
+            "started_at": _at(_least(mine.started_at, at, length)),
+            "finished_at": _at(-_least(-mine.finished_at, at, length)),
+            "duration_s": pd.Series(path.duration_s, dtype="float64"),
+            "queue_wait_s": pd.Series(np.bincount(at, waited_s, length), dtype="float64"),
+            "share": pd.Series(path.duration_s / (path.schedule.critical_path_s or 1.0), dtype="float64"),
+            **{f"makespan_{n}_s": pd.Series(np.full(length, seconds)) for n, seconds in makespans},
         }
     )
 
@@ -274,6 +316,13 @@ def _pick(column: ex.Floats, at: ex.Ints) -> ex.Floats:
 def _pick_text(column: Any, at: ex.Ints) -> Any:
     texts = np.append(column, "")[at]
     return _blank(texts, texts == "")
+
+
+def _least(column: ex.Floats, at: ex.Ints, size: int) -> ex.Floats:
+    """The least of the numbers of each place; NaN where none is known."""
+    found = np.full(size, np.nan)
+    np.fmin.at(found, at, column)
+    return found
 
 
 def _blank(texts: Any, where: Any) -> Any:

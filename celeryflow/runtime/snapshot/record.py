@@ -62,6 +62,9 @@ class StepRecord:
         The run that the latest of these are of.
     open : OpenItems
         Items that a worker holds, or that wait for another attempt.
+    part : tuple of (int, int)
+        Of a node that was added while the run went on: the item of its parent that added it, and the first of the nodes
+        that came with it; else -1.
     inside : int
         How many steps it, and those that it added, have added.
     losses, retries : int
@@ -95,6 +98,7 @@ class StepRecord:
     def __init__(self, node: Node, log: AttemptLog, marks: MarkLog) -> None:
         self.node, self._log, self._marks = node, log, marks
         self.inputs: tuple[tuple[StepRecord, Edge], ...] = ()
+        self.part = (-1, -1)
         self.length: int | None = node.length if node.is_map else 1
         self.done = self.output_bytes = self.attempt = self.inside = self._closed = self.reused = 0
         self.losses = self.retries = 0
