@@ -138,8 +138,16 @@ def test_the_page_has_a_light_and_a_dark_set_of_the_same_colours() -> None:
 # --- live ----------------------------------------------------------------------------------
 
 
+class Terminal(io.TextIOWrapper):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
 def console(is_terminal: bool, encoding: str = "utf-8") -> Console:
-    raw = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+    kind = Terminal if is_terminal else io.TextIOWrapper
+    raw = kind(io.BytesIO(), encoding=encoding, write_through=True)
     return Console(file=raw, width=100, force_terminal=is_terminal, force_jupyter=False)
 
 
