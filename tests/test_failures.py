@@ -241,6 +241,15 @@ def test_run_past_its_timeout_ends(tmp_path: Path) -> None:
         run.result()
 
 
+def test_an_error_of_a_file_name_that_is_no_text_is_an_error_like_others() -> None:
+    strange = b"caf\xe9".decode(errors="surrogateescape")
+
+    run = cf.workflow(lambda: cf.step(lambda: open(f"/nowhere/{strange}"), name="read")()).run()  # noqa: PTH123, SIM115
+
+    assert run.errors()["error"].tolist() == ["FileNotFoundError"]
+    assert r"caf\udce9" in run.errors()["message"][0]
+
+
 # --- retries -------------------------------------------------------------------------------------------------
 
 

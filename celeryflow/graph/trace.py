@@ -314,7 +314,7 @@ def expand(step: str, body: Callable[[], Any], picker: Callee, priority: int) ->
 @contextlib.contextmanager
 def phase(name: str) -> Iterator[None]:
     """Name a stage: the steps called inside belong to it in pictures and in ``run.phases()``."""
-    if not isinstance(name, str) or not name.strip():
+    if not isinstance(name, str) or not name.strip() or name.encode(errors="ignore").decode() != name:
         raise WorkflowError(f"a phase needs a name, not {name!r}.")
     tracer = current()
     if tracer is None:
