@@ -216,3 +216,26 @@ def test_text_of_a_cancelled_run_says_why(tmp_path: Path) -> None:
 
     assert "cancelled" in repr(run) and "wrong month" in repr(run)
     assert "wrong month" in run._repr_html_()
+
+
+def test_page_text_and_picture_hold_no_argument_and_no_output() -> None:
+    """They stay in the notebook's file, which is sent to others."""
+
+    @cf.step
+    def login(user: str, password: str) -> dict[str, str]:
+        return {"token": password + user}
+
+    @cf.step
+    def use(key: str, session: dict[str, str]) -> str:
+        if key.startswith("wrong"):
+            raise ValueError("no access")
+        return key
+
+    run = cf.workflow(
+        lambda: use.map({"left-key": "some-key", "right-key": "wrong-key"}, cf.unmapped(login("ann", "hunter2")))
+    ).run()
+    bundle = run.draw()._repr_mimebundle_()
+
+    for view in (run._repr_html_(), picture_in(run._repr_html_()), repr(run), *bundle.values(), run.draw().dot):
+        assert not re.search(r"hunter2|ann\b|token|some-key|wrong-key|left-key|right-key", view)
+    assert "no access" in run._repr_html_()

@@ -30,7 +30,8 @@ def test_text_tells_a_run_in_a_few_lines() -> None:
         "✕ transform  ███████████████████▒  671 / 672  4.3 s  1 failed",
         "⊘ load       ▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒▒      0 / 1         1 skipped",
         "✕ validate[41]: ValueError: 2460 is no time",
-        'next: run.errors()  run.value("validate", partial=True)',
+        'next: run.errors()  run.replay("validate", 41)  run.resume()',
+        '      flights_etl.resume(run, rerun="failed")',
     ]
 
 
@@ -89,14 +90,16 @@ def test_of_several_retries_the_latest_is_told_and_how_many_there_are() -> None:
 
 
 def test_what_to_type_next_fits_how_the_run_stands() -> None:
-    assert words.next_calls(failed()) == ["run.errors()", 'run.value("validate", partial=True)']
+    replay, again = 'run.replay("validate", 41)', 'flights_etl.resume(run, rerun="failed")'
+    assert words.next_calls(running()) == ["run.errors()", replay]
+    assert words.next_calls(failed()) == ["run.errors()", replay, "run.resume()", again]
     assert words.next_calls(Snapshot(one_step(), "r")) == []
     done = Snapshot(one_step(), "r")
     done.apply_all(events((1.0, "success", 0, {"worker": "w"}), (1.0, "ended", -1, {"status": "success"})))
     assert words.next_calls(done) == ["run.result()", "run.steps()"]
     stopped = Snapshot(one_step(), "r")
     stopped.apply_all(events((1.0, "ended", -1, {"status": "cancelled", "error": "by the user"})))
-    assert words.next_calls(stopped) == []
+    assert words.next_calls(stopped) == ["run.resume()"]
     assert "by the user" in text(stopped)
     assert "by the user" in html(stopped)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celeryflow.config import INLINE_LIMIT_BYTES
-from celeryflow.errors import MissingExtraError
+from celeryflow.errors import CeleryflowError, MissingExtraError
 from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
+from celeryflow.run.cells import trail
 from celeryflow.run.failures import failures
 from celeryflow.run.outputs import Outputs, short
 from celeryflow.runtime.snapshot.fold import Snapshot
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from celeryflow.view.svg import Picture
+
+_MOVES_FAILURE = frozenset(("failure", "started"))
+"""Events after which views may show another failure than before."""
 
 
 class Followed:
@@ -34,6 +39,7 @@ class Followed:
         self._events: list[Event] = []
         self._snapshot = Snapshot(self._source.graph, self.id)
         self._outputs = Outputs(self._source, self._snapshot.nodes)
+        self._trail_of = 0
 
     # --- state ---------------------------------------------------------------------------
 
@@ -83,7 +89,19 @@ class Followed:
             self._begin()  # the server came back with an older state
         self._events += found
         self._snapshot.apply_all(found)
+        if not _MOVES_FAILURE.isdisjoint(event.event for event in found):
+            self._find_trail(self._snapshot)
         return found
+
+    def _find_trail(self, snapshot: Snapshot) -> None:
+        """Look up where the failure to show was raised, once for each; its record has the traceback, and no value."""
+        failure, node = snapshot.first_failure()
+        if failure is None or failure.seq != self._trail_of:
+            self._trail_of, snapshot.trail = 0, ()
+        if failure is not None and not self._trail_of:
+            self._trail_of = failure.seq
+            with suppress(CeleryflowError):  # a picture without it is better than none
+                snapshot.trail = trail(self._outputs.failure(snapshot.nodes[node], failure.index or 0).traceback)
 
     def __repr__(self) -> str:
         from celeryflow.view.text import text

@@ -112,13 +112,14 @@ def stamp_of(name: str) -> Stamp | None:
 def is_local(name: str, module: ModuleType | None) -> bool:
     """Whether a module lives in the user's own files."""
     file = getattr(module, "__file__", None)
-    if not isinstance(file, str) or not _is_own_file(file):
+    if not isinstance(file, str) or not is_own_file(file):
         return False
     return name not in {"__main__", "__mp_main__"} and name.partition(".")[0] != "celeryflow"
 
 
 @cache
-def _is_own_file(file: str) -> bool:
+def is_own_file(file: str) -> bool:
+    """Whether a file is not installed: neither Python's, nor of a package."""
     return bool(file) and not file.startswith(_installed_places())
 
 

@@ -25,13 +25,13 @@ def html(snapshot: Snapshot, now: float | None = None) -> str:
     now : float or None
         The server's time, until which what still runs lasts; None for the latest event's.
     """
-    aside = _aside(snapshot)
-    alone = "" if aside else " cf-alone"
+    beside = aside(snapshot)
+    alone = "" if beside else " cf-alone"
     name = escape(words.plain(snapshot.graph.name, 80))
     return (
-        f'<section class="celeryflow" aria-label="run of {name}"><style>{style()}</style>'
+        f'<section class="celeryflow" role="group" aria-label="run of {name}"><style>{style()}</style>'
         f"{_head(snapshot, now)}{_canvas(draw(snapshot.graph, snapshot, now))}"
-        f'<div class="cf-lower{alone}">{_table(snapshot, now)}{aside}</div></section>'
+        f'<div class="cf-lower{alone}">{_table(snapshot, now)}{_beside(beside)}</div></section>'
     )
 
 
@@ -85,17 +85,29 @@ def _track(row: Summary) -> str:
     return f'<div class="cf-track" role="img" aria-label="{row.progress:.0%} ended">{bars}</div>'
 
 
-def _aside(snapshot: Snapshot) -> str:
+def _beside(shown: str) -> str:
+    return f'<div class="cf-aside">{shown}</div>' if shown else ""
+
+
+def aside(snapshot: Snapshot) -> str:
+    """What stands beside the rows while nothing is chosen: what is wrong, where, and what to type next."""
     place, error = words.failure_place(snapshot)
     reason = words.plain(snapshot.reason, 300)
     lines = [
         *(f'<p class="cf-error">{escape(notice)}</p>' for notice in words.unserved(snapshot)),
         f'<p class="cf-error"><b>{escape(place)}</b>: {escape(error)}</p>' if place else "",
+        code(words.failure_lines(snapshot)) if place else "",
         f"<p>{snapshot.status}: {escape(reason)}</p>" if reason else "",
-        _next(words.next_calls(snapshot)),
+        next_calls(words.next_calls(snapshot)),
     ]
-    return f'<div class="cf-aside">{"".join(lines)}</div>' if any(lines) else ""
+    return "".join(lines)
 
 
-def _next(calls: list[str]) -> str:
+def code(lines: list[str]) -> str:
+    """Lines of a traceback; empty without any."""
+    return f'<pre class="cf-code">{escape(chr(10).join(lines))}</pre>' if lines else ""
+
+
+def next_calls(calls: list[str]) -> str:
+    """What to type next; empty for nothing."""
     return f"<p>next: {' '.join(f'<code>{escape(call)}</code>' for call in calls)}</p>" if calls else ""

@@ -31,7 +31,7 @@ _STYLES: dict[State, str] = {
     State.SUCCESS: "green",
     State.FAILURE: "red",
 }
-_BAR_CELLS, _LEAST_BAR, _NAME_CELLS, _LEAST_NAME = 20, 5, 32, 8
+_BAR_CELLS, _LEAST_BAR, _NAME_CELLS, _LEAST_NAME, _NEXT_CELLS = 20, 5, 32, 8, 73
 _ASCII: dict[int, int | str] = {
     **str.maketrans("○▸✓✕↻⊘█▒·◇⊞" + words.TIMES, "o>+x~-#%.?+x"),
     ord("…"): "...",
@@ -141,10 +141,22 @@ def _foot(snapshot: Snapshot) -> list[Line]:
     place, error = words.failure_place(snapshot)
     if place:
         foot.append([(f"{words.GLYPHS[State.FAILURE]} {place}: ", "red"), (error, "red")])
+        foot += [[(line, "")] for line in words.failure_lines(snapshot)]
     if snapshot.reason:
         foot.append([(f"{snapshot.status}: {words.plain(snapshot.reason, 300)}", "dim")])
-    calls = words.next_calls(snapshot)
-    return [*foot, [("next: ", "dim"), ("  ".join(calls), "")]] if calls else foot
+    heads = ["next: ", *["      "] * 9]
+    return [*foot, *([(head, "dim"), (line, "")] for head, line in zip(heads, _next(snapshot), strict=False))]
+
+
+def _next(snapshot: Snapshot) -> list[str]:
+    """The calls to type next, in lines that a terminal of 80 columns has room for."""
+    lines: list[str] = []
+    for call in words.next_calls(snapshot):
+        if lines and cell_len(lines[-1]) + cell_len(call) + 2 <= _NEXT_CELLS:
+            lines[-1] += f"  {call}"
+        else:
+            lines.append(call)
+    return lines
 
 
 class LiveText:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
+from keyword import iskeyword
 from math import ceil
 
 from celeryflow.graph.model import Role
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.fold import Snapshot
-from celeryflow.runtime.snapshot.record import Again, StepRecord
+from celeryflow.runtime.snapshot.record import Again, FirstFailure, StepRecord
 from celeryflow.runtime.snapshot.summary import Summary
+from celeryflow.runtime.snapshot.trail import CodeLine
 
 GLYPHS: dict[State, str] = {
     State.PENDING: "○",
@@ -28,6 +31,9 @@ SIGNS: dict[Role, str] = {Role.DECIDE: "◇ ", Role.EXPAND: "⊞ "}
 """What stands before the name of a step that decides, and of one that adds steps while the run goes on."""
 
 TIMES = "\N{MULTIPLICATION SIGN}"
+
+INLINE = "inline"
+"""The worker of a run in this process."""
 
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?", re.DOTALL)
 _SPACES = re.compile(r"\s+")
@@ -50,6 +56,33 @@ def plain(text: str, limit: int = 200) -> str:
     head = _SPACES.sub(" ", _ESCAPES.sub("", text[: 8 * limit]))
     shown = "".join(c for c in head if unicodedata.category(c)[0] != "C").strip()
     return shown if len(shown) <= limit and len(text) <= 8 * limit else shown[: limit - 1] + "…"
+
+
+def block(text: str, most_lines: int, most_chars: int, is_tail: bool = False) -> list[str]:
+    r"""Lines that only show what they say, indented as they are: the first ones, or with `is_tail` the last.
+
+    Of a line that was overwritten, as progress bars do, its last state. What is over the limits has an ellipsis.
+
+    Examples
+    --------
+    >>> block("a:\n\t\x1b[31mb\x1b[0m\n10 %\r20 %", 10, 80)
+    ['a:', '    b', '20 %']
+    >>> block("a\nb\nc", 2, 80), block("a\nb\nc", 2, 80, is_tail=True)
+    (['a', 'b', '…'], ['…', 'b', 'c'])
+    """
+    room = 4 * most_lines * most_chars
+    piece = text[-room:] if is_tail else text[:room]
+    found = _ESCAPES.sub("", piece.rstrip("\r\n")).replace("\r\n", "\n").split("\n")
+    kept = found[-most_lines:] if is_tail else found[:most_lines]
+    lines = [_visible(line.rpartition("\r")[2].expandtabs(4), most_chars) for line in kept]
+    if len(found) > most_lines or len(piece) < len(text):
+        lines = ["…", *lines] if is_tail else [*lines, "…"]
+    return lines
+
+
+def _visible(line: str, limit: int) -> str:
+    shown = "".join(c for c in line[: 4 * limit] if unicodedata.category(c)[0] != "C").rstrip()
+    return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def seconds(duration_s: float | None) -> str:
@@ -75,6 +108,11 @@ def seconds(duration_s: float | None) -> str:
 def number(count: int) -> str:
     """A count with thin groups of thousands: ``100,000``."""
     return f"{count:,}"
+
+
+def counted(count: int, word: str) -> str:
+    """A count of things: ``1 row``, ``336 rows``."""
+    return f"{number(count)} {word}{'' if count == 1 else 's'}"
 
 
 def count(row: Summary) -> str:
@@ -153,11 +191,12 @@ def step_name(record: StepRecord) -> str:
     return plain(spec.label + name.removeprefix(spec.name) if name.startswith(spec.name) else name, 60)
 
 
-def facts(snapshot: Snapshot, now: float | None = None) -> str:
-    """How long, and how many workers hold something: ``5.8 s · 2 workers busy``."""
+def facts(snapshot: Snapshot, now: float | None = None, left_s: float | None = None) -> str:
+    """How long, how long still, and how many workers hold something: ``5.8 s · about 4 s left · 2 workers busy``."""
     busy = len({claim.worker for record in snapshot.steps for claim in record.open.claims.values()})
     workers = f"{number(busy)} {'worker' if busy == 1 else 'workers'} busy" if busy else ""
-    return " · ".join(part for part in (seconds(snapshot.duration_s(now)), workers) if part)
+    left = "" if left_s is None else f"about {seconds(max(1.0, ceil(left_s)))} left".replace(".0 s", " s")
+    return " · ".join(part for part in (seconds(snapshot.duration_s(now)), left, workers) if part)
 
 
 def failure_place(snapshot: Snapshot) -> tuple[str, str]:
@@ -179,15 +218,70 @@ def unserved_notice(queue: str, steps: list[str]) -> str:
     return f"no worker serves queue {queue!r}, in which {steps[0]!r} waits. Start one: celeryflow worker -Q {queue}"
 
 
+def failure_lines(snapshot: Snapshot) -> list[str]:
+    """The user's own lines that led to the failure to show; none where they are not known."""
+    return code_lines(snapshot.trail)
+
+
+def code_lines(trail: Sequence[CodeLine]) -> list[str]:
+    """A line a call, with where it is, and below it what stands there.
+
+    Examples
+    --------
+    >>> code_lines([CodeLine("validate(table)", "cell 4, line 7", "check_clock(table.dep_time)")])
+    ['  validate(table)   cell 4, line 7', '    check_clock(table.dep_time)']
+    """
+    calls = [plain(line.call, 60) for line in trail]
+    width = max(map(len, calls), default=0)
+    lines = []
+    for call, line in zip(calls, trail, strict=True):
+        lines.append(f"  {call:<{width}}   {plain(line.place, 80)}".rstrip())
+        lines += [f"    {plain(line.source, 120)}"] if line.source else []
+    return lines
+
+
 def next_calls(snapshot: Snapshot) -> list[str]:
     """What to type next: calls on ``run``, or on the workflow by its name."""
     failure, node = snapshot.first_failure()
-    name = "" if failure is None else plain(snapshot.nodes[node].name, 60)
-    calls = ["run.errors()"] if failure is not None else []
     if snapshot.status is State.SUCCESS:
-        return ["run.result()", "run.steps()", *calls]
-    if failure is not None and snapshot.nodes[node].is_map:
-        calls.append(f'run.value("{name}", partial=True)')
-    elif failure is not None:
-        calls.append(f'run.logs("{name}")')
-    return calls
+        return ["run.result()", "run.steps()", *(["run.errors()"] if failure else [])]
+    return calls_after(snapshot, failure, node)
+
+
+def calls_after(snapshot: Snapshot, failure: FirstFailure | None, node: int) -> list[str]:
+    """What to type after this failure of a node, or after a run that ended without one."""
+    found = [] if failure is None else ["run.errors()", *_replay(snapshot.record_of(node), failure)]
+    is_here = failure is not None and snapshot.record_of(node).worker == INLINE
+    if snapshot.status in (State.FAILURE, State.CANCELLED) and not is_here:
+        found.append("run.resume()")
+    if snapshot.status is State.FAILURE and not is_here and _is_called_by_name(snapshot):
+        found.append(f'{snapshot.graph.name}.resume(run, rerun="failed")')
+    return found
+
+
+def _replay(record: StepRecord, failure: FirstFailure) -> list[str]:
+    """The call that runs what failed once more, here; none where that is nothing of the user's, or would be deadly."""
+    node = record.node
+    is_unsaid = node.is_map and failure.index is None
+    if node.role not in (Role.CALL, Role.DECIDE) or failure.kind in ("memory", "poisoned") or is_unsaid:
+        return []
+    return [f"run.replay({quoted(node.name)}{'' if failure.index is None else f', {failure.index}'})"]
+
+
+def _is_called_by_name(snapshot: Snapshot) -> bool:
+    """Whether the workflow's name may well be that of a variable: it is a word, and not that of ``cf.map``'s step."""
+    name, nodes = snapshot.graph.name, snapshot.graph.nodes
+    is_single = len(nodes) == 1 and nodes[0].is_map and nodes[0].spec.name == name
+    return name.isidentifier() and not iskeyword(name) and plain(name, 60) == name and not is_single
+
+
+def quoted(name: str) -> str:
+    """A name as a Python string.
+
+    Examples
+    --------
+    >>> print(quoted("validate"), quoted('say "hello"'))
+    "validate" 'say "hello"'
+    """
+    shown = plain(name, 60)
+    return repr(shown) if '"' in shown or "\\" in shown else f'"{shown}"'

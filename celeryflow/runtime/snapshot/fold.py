@@ -14,6 +14,7 @@ from celeryflow.runtime.snapshot.attempts import AttemptLog, MarkLog, outcome_of
 from celeryflow.runtime.snapshot.open_items import LENGTH_ONLY, Claim
 from celeryflow.runtime.snapshot.record import FirstFailure, StepRecord, end_state
 from celeryflow.runtime.snapshot.summary import Summary, first_failure, summarise
+from celeryflow.runtime.snapshot.trail import CodeLine
 
 
 class Snapshot:
@@ -57,8 +58,9 @@ class Snapshot:
     marks : MarkLog
         Items that ended without an attempt.
     unserved : dict of str to list of str
-        Queues that no worker served when the snapshot was taken, and the first steps that were ready in them. The one
-        thing that no event tells.
+        Queues that no worker served when the snapshot was taken, and the first steps that were ready in them.
+    trail : tuple of CodeLine
+        Where the user's own code raised the failure that views show. This and `unserved` are what no event tells.
 
     Examples
     --------
@@ -81,6 +83,7 @@ class Snapshot:
         self.reason = ""
         self.stopped: list[tuple[int, int, Claim]] = []
         self.unserved: dict[str, list[str]] = {}
+        self.trail: tuple[CodeLine, ...] = ()
         self.floors: dict[int, float] = {}
         self.attempts, self.marks = AttemptLog(), MarkLog()
         self.steps: list[StepRecord] = []
