@@ -79,10 +79,10 @@ class Reader:
         (record,) = self._records([(node, start)])
         return MISSING if record is None else self._decode(record, node, start, start, 1)[0]
 
-    def pointer(self, node: int) -> Pointer | None:
-        """Where the value of a step is, to be passed on unread; None where it has none."""
-        (record,) = self._records([(node, 0)])
-        kind, body = self.vault.open(record, (self.run, node, 0)) if record else ("", b"")
+    def pointer(self, node: int, start: int = 0) -> Pointer | None:
+        """Where the value of a step, or the chunk of a map from `start` on, is, unread; None where it has none."""
+        (record,) = self._records([(node, start)])
+        kind, body = self.vault.open(record, (self.run, node, start)) if record else ("", b"")
         return msgspec.msgpack.decode(body, type=Pointer) if kind == VALUE else None
 
     def failure_behind(self, node: int) -> Failure:
@@ -183,15 +183,15 @@ class Reader:
         pointers = [found.keys] if found else [mapped.keys for mapped in call.mapped]
         return next((codec.unpack(self.vault.fetch(pointer)) for pointer in pointers if pointer), None)
 
-    def mapped_values(self, node: int, limit_bytes: int) -> list[Any] | None:
-        """The items of the first mapped argument that is no map's and no larger than that; None where there is none."""
+    def mapped_values(self, node: int, limit_bytes: int, start: int = 0, count: int = sys.maxsize) -> list[Any] | None:
+        """Items of the first mapped argument that is no map's and no larger than that; None where there is none."""
         call = self.call(node)
         found = self.length(node) if call.is_planned else None
         pointers = [mapped.items for mapped in call.mapped]
         if found:
             pointers = [first or second for first, second in zip(pointers, found.items, strict=True)]
         small = (pointer for pointer in pointers if pointer and pointer.size <= limit_bytes)
-        return next((codec.unpack(self.vault.fetch(pointer)) for pointer in small), None)
+        return next((codec.unpack_items(self.vault.fetch(pointer), start, count) for pointer in small), None)
 
     def states(self, nodes: Sequence[int]) -> list[tuple[str, str]]:
         """State byte of each node, and of a cancelled one what it was before."""

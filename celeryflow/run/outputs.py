@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -83,6 +84,16 @@ class Outputs:
     def _named(self, place: Hole) -> Word:
         """A step's result in a list that was mapped, by the step's name."""
         return Word(self._nodes[place.node].name + "".join(f"[{key!r}]" for key in place.path))
+
+    def key(self, node: Node, index: int) -> str | None:
+        """The same of one item, without reading the others; how large all of them are plays no part."""
+        origin = self._feed(node).origin
+        keys = self._reader.keys(origin)
+        found = self._reader.mapped_values(origin, sys.maxsize, index, 1) if keys is None else keys[index : index + 1]
+        if found:
+            return short(fill(found[0], self._named))
+        maps = (i.node for i in self._nodes[origin].inputs if i.edge is Edge.ITEMS)
+        return next((key for source in maps if (key := self.key(self._nodes[source], index))), None)
 
     def failure(self, node: Node, index: int) -> Failure:
         """Why a step or item failed; for a map, why its length could not be read where the item itself did not fail."""

@@ -87,13 +87,16 @@ class Execution:
                 is_there = self._reader.chunks(needed.node, self._index, 1) != [-1]
             if not is_there:
                 raise self._without_inputs(f"step {other.node.name!r} is {other.status.value}")
-        inputs, row = Inputs(self._reader, self._node.index, self._call), ()
+        inputs, row = self._inputs(), ()
         if self._node.is_map:
             (found,) = inputs.items(self._index, 1)
             if isinstance(found, Outcome):
                 raise self._without_inputs(f"its input item of {found.value!r} failed, or was left out")
             row = found
         return inputs.arguments(row)
+
+    def _inputs(self) -> Inputs:
+        return Inputs(self._reader, self._node.index, self._call)
 
     def _without_inputs(self, why: str) -> RunError:
         return RunError(f"{self._name} of run {self._reader.run!r} has not got its inputs: {why}.")

@@ -43,6 +43,9 @@ class Source(Protocol):
     def logs(self) -> Iterable[LogLine]:
         """Captured output."""
 
+    def last_logs(self, count: int) -> list[LogLine]:
+        """The last lines of it."""
+
     def cancel(self, reason: str) -> None:
         """End the run."""
 
@@ -120,6 +123,10 @@ class StoredSource:
         """As of Source."""
         return events.read_logs(self.session.link.store, self.run)
 
+    def last_logs(self, count: int) -> list[LogLine]:
+        """As of Source."""
+        return events.last_logs(self.session.link.store, self.run, count)
+
     def cancel(self, reason: str) -> None:
         """As of Source."""
         self.session.link.store.cancel(self.run, reason)
@@ -185,6 +192,10 @@ class InlineSource:
     def logs(self) -> Iterable[LogLine]:
         """As of Source."""
         return self.inline.memory.logs
+
+    def last_logs(self, count: int) -> list[LogLine]:
+        """As of Source."""
+        return self.inline.memory.logs[-count:]
 
     def cancel(self, reason: str) -> None:
         """It has ended."""

@@ -79,6 +79,12 @@ def read_logs(store: Store, run: str) -> Iterator[LogLine]:
         last = f"({page[-1][0].decode()}"
 
 
+def last_logs(store: Store, run: str, count: int) -> list[LogLine]:
+    """The last lines of captured output, in their order."""
+    page = store.client.xrevrange(store.keys.run(run, "logs"), count=count)
+    return [msgspec.msgpack.decode(fields[b"line"], type=LogLine) for _, fields in reversed(page)]
+
+
 def _event(entry: bytes, fields: dict[bytes, bytes]) -> Event:
     values: dict[str, Any] = {}
     for raw, value in fields.items():
