@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from celeryflow.graph.states import State
+from celeryflow.runtime.snapshot.estimate import Countdown
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.snapshot.record import StepRecord
 from celeryflow.runtime.snapshot.summary import Summary
@@ -74,14 +75,14 @@ def _joined(found: list[Line]) -> Text:
     return shown
 
 
-def _body(snapshot: Snapshot, now: float | None, width: int | None) -> list[Line]:
+def _body(snapshot: Snapshot, now: float | None, width: int | None, left_s: float | None = None) -> list[Line]:
     listed, more = rows(snapshot, now)
     rest: list[Line] = [[(f"  … and {words.number(more)} more", "dim")]] if more else []
-    return [_head(snapshot, now, width), *_table(listed, width), *rest]
+    return [_head(snapshot, now, width, left_s), *_table(listed, width), *rest]
 
 
-def _head(snapshot: Snapshot, now: float | None, width: int | None) -> Line:
-    status, run, facts = snapshot.status, words.plain(snapshot.run_id, 80), words.facts(snapshot, now)
+def _head(snapshot: Snapshot, now: float | None, width: int | None, left_s: float | None) -> Line:
+    status, run, facts = snapshot.status, words.plain(snapshot.run_id, 80), words.facts(snapshot, now, left_s)
     begin: Line = [
         (words.plain(snapshot.graph.name, 80), "bold"),
         (f"  {words.GLYPHS[status]} {status}", _STYLES.get(status, "")),
@@ -185,6 +186,10 @@ class LiveText:
         self._told: set[tuple[int, str]] = set()
         self._noticed: set[str] = set()
         self._tried: dict[int, int] = {}
+        self._countdown = Countdown()
+
+    def _left_s(self, snapshot: Snapshot, now: float | None) -> float | None:
+        return self._countdown.left_s(snapshot, now if now is not None else snapshot.last_at or 0.0)
 
     def __enter__(self) -> LiveText:
         if self._output.isatty() and self.console.is_terminal and not self.console.is_dumb_terminal:
@@ -221,7 +226,7 @@ class LiveText:
         if self._live is not None:
             foot = self._encodable(_joined(_foot(snapshot)))
             foot.no_wrap, foot.overflow = False, "fold"
-            body = self._encodable(_joined(_body(snapshot, now, self.console.width)))
+            body = self._encodable(_joined(_body(snapshot, now, self.console.width, self._left_s(snapshot, now))))
             self._live.update(Group(body, foot) if foot else body, refresh=True)
         else:
             self._tell(snapshot, now)
@@ -246,7 +251,7 @@ class LiveText:
                 self._print(Text(_told(row)))
         if time.monotonic() - self._said_at >= SILENCE_S:
             at_work = [f"{words.plain(row.name, 60)} {words.count(row)}" for row in listed if row.running]
-            head = _joined([_head(snapshot, now, None)]).plain
+            head = _joined([_head(snapshot, now, None, self._left_s(snapshot, now))]).plain
             self._print(Text("  ".join([head, *at_work[:4]])))
 
     def _print(self, shown: Text) -> None:
