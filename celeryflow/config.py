@@ -16,6 +16,22 @@ INLINE_LIMIT_BYTES = 256 * 1024
 LEASE_S = 10.0
 """How long a drainer may be silent before its claim is taken back."""
 
+VIEWS = ("auto", "text", "none")
+
+
+def view_mode() -> str:
+    """How runs show themselves (``CELERYFLOW_VIEW``): ``auto``, in words alone (``text``), or not at all (``none``).
+
+    Raises
+    ------
+    ConfigError
+        If the variable is none of these.
+    """
+    mode = os.environ.get("CELERYFLOW_VIEW", "") or "auto"
+    if mode not in VIEWS:
+        raise ConfigError(f"CELERYFLOW_VIEW must be one of {', '.join(VIEWS)}, not {mode!r}.")
+    return mode
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:

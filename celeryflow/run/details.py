@@ -180,7 +180,7 @@ class _Look:
     def _log(self, failure: Failure | None) -> str:
         if failure is not None and failure.log_tail:
             return view.log([failure.log_tail])
-        mine = (line for line in self._source.last_logs(LOG_LINES) if line.node == self._node.index)
+        mine = (line for line in self._source.tail(LOG_LINES)[0] if line.node == self._node.index)
         found = [line.text for line in mine if self._item is None or line.index == self._item]
         return view.log(found[-view.LOG_LINES :])
 

@@ -14,7 +14,7 @@ from celeryflow.run.cells import trail
 from celeryflow.run.failures import failures
 from celeryflow.run.outputs import Outputs, short
 from celeryflow.runtime.snapshot.fold import Snapshot
-from celeryflow.runtime.sources import Source
+from celeryflow.runtime.sources import Source, resumed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -76,8 +76,13 @@ class Followed:
         """All that was known at the last look."""
         return self._snapshot
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it had ended at the last look, and nobody here has resumed it since."""
+        return self._snapshot.status.is_terminal and self._snapshot.generation >= resumed.get(self.id, 1)
+
     def _advance(self, wait_s: float) -> bool:
-        return not self._snapshot.status.is_terminal and bool(self.news(wait_s))
+        return not self.is_over and bool(self.news(wait_s))
 
     def news(self, wait_s: float = 0.0) -> list[Event]:
         """What has happened since the last look, waiting up to `wait_s` seconds for something to.

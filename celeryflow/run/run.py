@@ -16,9 +16,11 @@ from celeryflow.run.arrivals import Arrivals, arriving
 from celeryflow.run.failures import is_late
 from celeryflow.run.followed import Followed
 from celeryflow.run.replay import Execution
+from celeryflow.run.watch import Watch
 from celeryflow.runtime.reuse.explain import Explanation
 from celeryflow.runtime.snapshot.record import StepRecord
 from celeryflow.runtime.sources import Source
+from celeryflow.view.live.shown import go_on, settle, show, waiting
 
 if TYPE_CHECKING:
     pass
@@ -55,7 +57,7 @@ class Run(Followed, Generic[R]):
             If the embedded runtime cannot run it.
         """
         deadline = _deadline(timeout_s)
-        while not self._snapshot.status.is_terminal:
+        while not self.is_over:
             left = deadline - time.monotonic()
             if left <= 0:
                 break
@@ -81,14 +83,15 @@ class Run(Followed, Generic[R]):
 
     def wait_or_cancel(self) -> Run[R]:
         """Wait for the end. An interrupt cancels the run, and waits until its steps have stopped; a second leaves."""
-        try:
-            return self.wait()
-        except KeyboardInterrupt:
-            self.cancel("interrupted")
-            deadline = time.monotonic() + STOP_S
-            while self._source.is_at_work() and time.monotonic() < deadline:
-                time.sleep(0.05)
-            raise
+        with waiting(self.id, self._watch):
+            try:
+                return self.wait()
+            except KeyboardInterrupt:
+                self.cancel("interrupted")
+                deadline = time.monotonic() + STOP_S
+                while self._source.is_at_work() and time.monotonic() < deadline:
+                    time.sleep(0.05)
+                raise
 
     def result(self, timeout_s: float | None = None) -> R:
         """Wait for the end and give the value that the workflow's body returned.
@@ -127,7 +130,14 @@ class Run(Followed, Generic[R]):
         raise self._outputs.step_error(self._snapshot.nodes[index], first.index)
 
     def __await__(self) -> Generator[Any, None, R]:
-        return asyncio.to_thread(self.result).__await__()
+        show(self.id, self._watch)
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> R:
+        try:
+            return await asyncio.to_thread(self.result)
+        finally:
+            await asyncio.to_thread(settle, self.id)
 
     def cancel(self, reason: str = "") -> None:
         """End the run; steps that are running are stopped. A run that is over stays as it is."""
@@ -148,6 +158,7 @@ class Run(Followed, Generic[R]):
                 self._source.resume(self._snapshot)
             finally:
                 self.news(WAIT_S)
+            go_on(self.id)
         return self
 
     def explain(self, step: str) -> Explanation:
@@ -169,6 +180,15 @@ class Run(Followed, Generic[R]):
             If there is no such step.
         """
         return self._source.explain(self.snapshot(), step)
+
+    # --- showing -------------------------------------------------------------------------
+
+    def _watch(self) -> Watch:
+        return Watch(self.id, self._source)
+
+    def _ipython_display_(self) -> None:
+        if not show(self.id, self._watch):
+            raise NotImplementedError  # IPython then takes the text, or the static page
 
     # --- values --------------------------------------------------------------------------
 

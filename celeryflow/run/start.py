@@ -28,6 +28,7 @@ from celeryflow.values import codec
 from celeryflow.values.manifest import open_manifest, seal_run
 from celeryflow.values.vault import PYTHON
 from celeryflow.version import __version__
+from celeryflow.view.live.shown import prepare
 
 RERUNS = ("changed", "failed")
 """What of a run `resume` runs again: what changed and what failed, or what failed alone."""
@@ -63,6 +64,7 @@ def submit(
     JobTaken
         If another caller has started a run of the job since this one looked.
     """
+    prepare()  # while the runtime starts, and the run is sealed
     session, tenant = sessions.current(), options and options.tenant
     link, graph = session.link, traced.graph
     _check_versions(link.store.live_workers())

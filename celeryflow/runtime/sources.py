@@ -27,6 +27,9 @@ from celeryflow.values.vault import PART, Pointer, Vault
 
 LOOK_S, QUIET_S = 0.5, 2.0
 
+resumed: dict[str, int] = {}
+"""The generations that this process has begun, by run: whoever holds such a run knows that it is not over."""
+
 
 class Source(Protocol):
     """What a Run reads."""
@@ -43,8 +46,8 @@ class Source(Protocol):
     def logs(self) -> Iterable[LogLine]:
         """Captured output."""
 
-    def last_logs(self, count: int) -> list[LogLine]:
-        """The last lines of it."""
+    def tail(self, most: int, after: str = "") -> tuple[list[LogLine], str]:
+        """The latest lines of output, `most` at most and after that place alone; and the place of the last one."""
 
     def cancel(self, reason: str) -> None:
         """End the run."""
@@ -123,9 +126,9 @@ class StoredSource:
         """As of Source."""
         return events.read_logs(self.session.link.store, self.run)
 
-    def last_logs(self, count: int) -> list[LogLine]:
+    def tail(self, most: int, after: str = "") -> tuple[list[LogLine], str]:
         """As of Source."""
-        return events.last_logs(self.session.link.store, self.run, count)
+        return events.tail_logs(self.session.link.store, self.run, most, after)
 
     def cancel(self, reason: str) -> None:
         """As of Source."""
@@ -146,6 +149,7 @@ class StoredSource:
             raise ResumeConflictError(
                 f"run {self.run!r} {what}. Wait for it with run.wait(), or end it with run.cancel()."
             )
+        resumed[self.run] = snapshot.generation + 1
 
     def explain(self, snapshot: Snapshot, step: str) -> Explanation:
         """As of Source."""
@@ -193,9 +197,9 @@ class InlineSource:
         """As of Source."""
         return self.inline.memory.logs
 
-    def last_logs(self, count: int) -> list[LogLine]:
+    def tail(self, most: int, after: str = "") -> tuple[list[LogLine], str]:
         """As of Source."""
-        return self.inline.memory.logs[-count:]
+        return ([] if after else self.inline.memory.logs[-most:]), "end"
 
     def cancel(self, reason: str) -> None:
         """It has ended."""

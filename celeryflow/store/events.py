@@ -79,10 +79,11 @@ def read_logs(store: Store, run: str) -> Iterator[LogLine]:
         last = f"({page[-1][0].decode()}"
 
 
-def last_logs(store: Store, run: str, count: int) -> list[LogLine]:
-    """The last lines of captured output, in their order."""
-    page = store.client.xrevrange(store.keys.run(run, "logs"), count=count)
-    return [msgspec.msgpack.decode(fields[b"line"], type=LogLine) for _, fields in reversed(page)]
+def tail_logs(store: Store, run: str, most: int, after: str = "") -> tuple[list[LogLine], str]:
+    """The latest lines of captured output, `most` at most and after that place alone; and the place of the last one."""
+    found = store.client.xrevrange(store.keys.run(run, "logs"), min=f"({after}" if after else "-", count=most)
+    lines = [msgspec.msgpack.decode(fields[b"line"], type=LogLine) for _, fields in reversed(found)]
+    return lines, found[0][0].decode() if found else after
 
 
 def _event(entry: bytes, fields: dict[bytes, bytes]) -> Event:

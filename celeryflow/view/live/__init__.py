@@ -1,0 +1,1 @@
+"""A run that shows itself while it goes on: under its cell, in a terminal, or in a log."""

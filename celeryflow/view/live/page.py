@@ -1,0 +1,109 @@
+"""A display of a run under a cell: what the notebook keeps of it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from html import escape
+from typing import TYPE_CHECKING
+
+from celeryflow.graph.model import Graph
+from celeryflow.view import words
+from celeryflow.view.html import html
+from celeryflow.view.live.follower import Look
+from celeryflow.view.live.where import Cell
+from celeryflow.view.text import text
+
+if TYPE_CHECKING:
+    from celeryflow.view.live.browser import Browser
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+UNSEEN_S, PERIOD_S, SHARE_OF_A_CORE = 3.0, 2.0, 0.03
+
+INSTALL = "For a live view: pip install anywidget ipywidgets, then restart the kernel."
+INSTALL_THERE = "No live view: where Jupyter itself runs, pip install anywidget ipywidgets, then reload this page."
+
+
+class Page:
+    """One display of a run.
+
+    While the run goes on it is the live view, and where no front end answers a page that is drawn anew from time to
+    time. In the end it is the static page, without the widget, so that what is saved shows the run wherever it is
+    opened. The live view then takes the page's place in the open notebook by itself, as long as the kernel lives.
+
+    Parameters
+    ----------
+    graph, run_id
+        Of the run.
+    cell : Cell
+        Under which it is.
+    browser : Browser or None
+        What shows the run in front ends; None where there are no widgets.
+    is_text : bool
+        Show plain text alone.
+    """
+
+    def __init__(self, graph: Graph, run_id: str, cell: Cell, browser: Browser | None, is_text: bool = False) -> None:
+        self.cell = cell
+        self._browser, self._is_text = browser, is_text
+        self._name, self._run_id = words.plain(graph.name, 80), words.plain(run_id, 80)
+        self._id = f"celeryflow-{secrets.token_hex(8)}"
+        self._opened_at = time.monotonic()
+        self._next_at = 0.0
+        self._kept: dict[str, object] = {}
+        self._publish(self._first(), is_new=True)
+
+    @property
+    def tick_s(self) -> float:
+        """As of Surface."""
+        return PERIOD_S
+
+    def show(self, look: Look) -> None:
+        """Keep the run's end; while it goes on nothing, unless nobody shows it otherwise."""
+        began = time.monotonic()
+        if look.is_over or look.trouble or (not self._is_live() and began >= self._next_at):
+            self._publish(self._page(look))
+            self._next_at = time.monotonic() + max(PERIOD_S, (time.monotonic() - began) / SHARE_OF_A_CORE)
+
+    def _is_live(self) -> bool:
+        """Whether a front end shows the run, or has not yet had the time to say so."""
+        if self._browser is None:
+            return False
+        return self._browser.is_seen or time.monotonic() < self._opened_at + UNSEEN_S
+
+    def _first(self) -> dict[str, object]:
+        """What is there at once, without waiting for a picture; and what is left if the kernel dies."""
+        said = f"{self._name}: run {self._run_id} goes on. How it stands: cf.attach({self._run_id!r})"
+        shown = {} if self._browser is None else {WIDGET: _view_of(self._browser)}
+        page = {} if self._is_text else {"text/html": f"<p>{escape(said)}</p>"}
+        return {**shown, **page, "text/plain": said}
+
+    def _page(self, look: Look) -> dict[str, object]:
+        said = text(look.snapshot, look.now)
+        if self._is_text:
+            return {"text/plain": said}
+        note = f'<p class="cf-note"><small>{escape(note)}</small></p>' if (note := self._note(look)) else ""
+        slot = "" if self._browser is None else f' data-cf-view="{self._browser.model.slot}"'
+        return {
+            "text/html": f'<div class="cf-slot"{slot}>{html(look.snapshot, look.now)}{note}</div>',
+            "text/plain": said,
+        }
+
+    def _note(self, look: Look) -> str:
+        """What keeps the view from being live, and what to do about it."""
+        if look.trouble:
+            return words.plain(look.trouble, 500)
+        if self._browser is None:
+            return INSTALL
+        return "" if self._is_live() or look.is_over else INSTALL_THERE
+
+    def _publish(self, bundle: dict[str, object], is_new: bool = False) -> None:
+        from IPython.display import display
+
+        if bundle != self._kept:
+            self._kept = bundle
+            display(bundle, raw=True, display_id=self._id, update=not is_new)  # type: ignore[no-untyped-call]
+
+
+def _view_of(browser: Browser) -> dict[str, object]:
+    return {"version_major": 2, "version_minor": 0, "model_id": browser.model.model_id}

@@ -1,0 +1,136 @@
+// One view of a run, and the places where it appears.
+
+class View {
+  constructor(run) {
+    this.run = run;
+    this.head = new Head(run);
+    this.picture = new Picture(run);
+    this.moving = new Moving(run, this.picture);
+    this.rows = new Rows(run);
+    this.aside = new Aside(run);
+    this.log = new Log(run);
+    this.lower = element("div", { class: "cf-lower" }, this.rows.root, this.aside.root);
+    const canvas = element("div", { class: "cf-frame" }, this.picture.root, this.moving.buttons);
+    // Notebooks leave keys alone inside of an element with this attribute: arrows and Enter are the picture's.
+    const keys = { "data-lm-suppress-shortcuts": "true" };
+    this.root = element(
+      "section",
+      { class: "celeryflow cf-live", role: "group", "aria-label": `run of ${run.get("name")}`, ...keys },
+      this.head.root,
+      this.head.said,
+      this.head.status,
+      canvas,
+      this.lower,
+      this.log.root,
+    );
+    this.root.addEventListener("keydown", (event) => this.onKey(event));
+    run.views.add(this);
+    this.paint();
+    run.send("here");
+  }
+
+  onKey(event) {
+    if (event.key !== "Escape" || this.run.selected < 0) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.run.select(-1);
+  }
+
+  paint() {
+    this.openAtFailure();
+    this.head.paint();
+    this.picture.paint();
+    this.moving.resize();
+    this.rows.paint();
+    setClass(this.lower, "cf-alone", !this.aside.paint());
+    this.log.paint();
+  }
+
+  // A run that has failed opens at what failed first.
+  openAtFailure() {
+    const { failed = -1, is_over: isOver } = this.run.get("head");
+    if (!isOver) this.run.hasOpened = false;
+    if (!isOver || this.run.hasOpened || failed < 0) return;
+    this.run.hasOpened = true;
+    if (this.run.selected < 0) this.run.selected = failed;
+    requestAnimationFrame(() => this.picture.boxes[failed] && this.moving.reveal(this.picture.boxes[failed]));
+  }
+
+  dispose() {
+    this.run.views.delete(this);
+    this.root.remove();
+  }
+}
+
+// Static pages of the run in this document, whose places live views take while the kernel lives. What a notebook
+// keeps of a finished run is its page and no widget, so that it can be seen where nothing is live.
+class Slots {
+  constructor(run) {
+    this.run = run;
+    this.views = new Map(); // by the slot
+    this.pages = new WeakMap(); // what stood in the slot
+    this.found = document.getElementsByClassName("cf-slot");
+    this.observer = new MutationObserver(() => this.lookSoon());
+    this.observer.observe(document.body, { childList: true, subtree: true });
+    this.look();
+  }
+
+  lookSoon() {
+    if (this.isDue) return;
+    this.isDue = true;
+    requestAnimationFrame(() => {
+      this.isDue = false;
+      this.look();
+    });
+  }
+
+  look() {
+    for (const [slot, view] of this.views) {
+      if (slot.isConnected) continue;
+      this.views.delete(slot);
+      view.dispose();
+    }
+    if (this.run.isDead) return;
+    for (const slot of [...this.found]) {
+      if (slot.dataset.cfView !== this.run.get("slot") || this.views.has(slot)) continue;
+      if (!this.pages.has(slot)) this.pages.set(slot, [...slot.childNodes]);
+      const view = new View(this.run);
+      this.views.set(slot, view);
+      slot.replaceChildren(view.root);
+    }
+  }
+
+  // Gives the static pages back.
+  release() {
+    for (const [slot, view] of this.views) {
+      view.dispose();
+      slot.replaceChildren(...this.pages.get(slot));
+    }
+    this.views.clear();
+  }
+
+  dispose() {
+    this.observer.disconnect();
+    this.release();
+  }
+}
+
+const RUNS = new Map();
+
+function initialize({ model }) {
+  const run = new Run(model);
+  RUNS.set(model.get("slot"), run);
+  run.slots = new Slots(run);
+  return () => {
+    RUNS.delete(model.get("slot"));
+    run.dispose();
+  };
+}
+
+function render({ model, el }) {
+  const view = new View(RUNS.get(model.get("slot")));
+  el.append(view.root);
+  return () => view.dispose();
+}
+
+export default { initialize, render };

@@ -1,0 +1,466 @@
+"""Runs that show themselves in a notebook, as a front end without a browser sees it: displays, models and messages."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from conftest import Runtime
+from front_end import WIDGET, FrontEnd
+from nbclient import NotebookClient
+
+FLOWS = """
+import time
+from pathlib import Path
+import celeryflow as cf
+
+
+@cf.step
+def load(secret, gate=""):
+    while gate and not Path(gate).exists():
+        time.sleep(0.02)
+    print("a line of the log")
+    return secret
+
+
+@cf.step
+def check(i, mended=""):
+    if i == 3 and not (mended and Path(mended).exists()):
+        raise ValueError("three is not allowed")
+    return i
+
+
+@cf.step
+def total(loaded, checked):
+    return loaded
+
+
+@cf.workflow
+def etl(secret="plain", gate="", length=5, mended="mended"):
+    with cf.phase("extract"):
+        loaded = load(secret, gate)
+    with cf.phase("verify"):
+        checked = check.map(range(length), mended)
+    return total(loaded, checked)
+"""
+
+THREADS = "[t.name for t in __import__('threading').enumerate() if t.name.startswith('celeryflow-view')]"
+COMMS = "len(__import__('comm').get_comm_manager().comms)"
+
+
+@pytest.fixture(scope="module")
+def start(shared_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., FrontEnd]]:
+    """Starts notebooks in the runtime's directory."""
+    started: list[FrontEnd] = []
+
+    def start(**environment: str) -> FrontEnd:
+        home = tmp_path_factory.mktemp("front-end")
+        started.append(
+            FrontEnd(shared_runtime.directory, home, XDG_STATE_HOME=str(shared_runtime.state), **environment)
+        )
+        return started[-1]
+
+    yield start
+    for front_end in started:
+        front_end.close()
+
+
+@pytest.fixture(scope="module")
+def shared_notebook(start: Callable[..., FrontEnd]) -> FrontEnd:
+    front_end = start()
+    front_end.run(f"{FLOWS}\netl.draw()")  # Graphviz in WebAssembly is compiled first, which takes seconds
+    return front_end
+
+
+@pytest.fixture
+def notebook(shared_notebook: FrontEnd) -> FrontEnd:
+    """A notebook in which workflows are defined, and which may show earlier runs."""
+    shared_notebook.forget()
+    return shared_notebook
+
+
+def status(notebook: FrontEnd) -> str:
+    return str(notebook.view()["head"].get("status", ""))
+
+
+def await_status(notebook: FrontEnd, wanted: str) -> None:
+    notebook.until(lambda: status(notebook) == wanted)
+
+
+def start_run(notebook: FrontEnd, source: str) -> str:
+    """Begin to run a cell that shows a run, up to that; its execution."""
+    known = len(notebook.displays)
+    execution = notebook.start(source)
+    notebook.until(lambda: len(notebook.displays) > known)
+    return execution
+
+
+def is_page(bundle: dict[str, Any]) -> bool:
+    """Whether it is a static page, which needs no kernel."""
+    return set(bundle) == {"text/html", "text/plain"} and "data:image/svg+xml;base64," in bundle["text/html"]
+
+
+# --- displays ------------------------------------------------------------------------------
+
+
+def test_run_that_is_waited_for_shows_one_picture_which_is_static_in_the_end(notebook: FrontEnd) -> None:
+    [display] = notebook.run("etl.run(length=3)")
+
+    assert set(display.first) == {WIDGET, "text/html", "text/plain"}
+    assert display.first[WIDGET]["model_id"] == notebook.views()[-1]
+    assert is_page(display.last)
+    assert "✓ success" in display.last["text/html"]
+    assert display.last["text/plain"].startswith("etl  ✓ success")
+
+
+def test_picture_is_under_its_cell_while_the_run_goes_on(notebook: FrontEnd, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    execution = start_run(notebook, f"etl.run(gate={str(gate)!r}, length=3)")
+    await_status(notebook, "running")
+    notebook.until(lambda: notebook.view()["picture"]["svg"].startswith("<svg"))
+
+    assert len(notebook.under(execution)) == 1
+    assert len(notebook.view()["states"]) == 3
+    gate.touch()
+    notebook.finish(execution)
+    assert status(notebook) == "success"
+    assert notebook.view()["states"] == "sss"
+
+
+def test_submitted_run_goes_on_under_its_cell_when_that_has_ended(notebook: FrontEnd, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    [display] = notebook.run(f"etl.submit(gate={str(gate)!r}, length=3)")
+    await_status(notebook, "running")
+
+    gate.touch()
+    notebook.until(lambda: is_page(display.last))
+    assert status(notebook) == "success"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "cf.map(lambda i: i, range(3))",
+        "run = etl.submit(length=3)\ncf.attach(run.id)",
+        "run = etl.submit(length=3)\nrun.wait()",
+        "etl.run(length=3, inline=True)",
+    ],
+)
+def test_run_as_the_last_expression_shows_itself(notebook: FrontEnd, source: str) -> None:
+    [display] = notebook.run(source)
+    notebook.until(lambda: is_page(display.last))
+
+
+def test_awaited_run_is_shown_and_then_its_result(notebook: FrontEnd) -> None:
+    picture, result = notebook.run("await etl.submit('the result', length=3)")
+
+    assert is_page(picture.last)
+    assert result.last["text/plain"] == "'the result'"
+
+
+def test_run_that_is_over_is_shown_as_a_page_before_its_cell_ends(notebook: FrontEnd) -> None:
+    notebook.run("run = etl.run(length=3); run_id = run.id")
+    [display] = notebook.run("cf.attach(run_id)")
+    assert is_page(display.last)
+
+
+def test_same_run_under_two_cells_has_one_model_and_one_thread(notebook: FrontEnd, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    [first] = notebook.run(f"run = etl.submit(gate={str(gate)!r}, length=3)\nrun")
+    [second] = notebook.run("run")
+
+    assert first.first[WIDGET] == second.first[WIDGET]
+    assert len(notebook.ask(THREADS)) == 1
+    gate.touch()
+    notebook.until(lambda: is_page(first.last) and is_page(second.last))
+    assert first.last == second.last
+
+
+def test_no_argument_and_no_result_is_in_what_is_told(notebook: FrontEnd) -> None:
+    notebook.run("word = ''.join(['op', 'en', 'sesame'])\nrun = etl.run(word, length=3)\nrun")
+    notebook.run("run.resume()")
+    assert not [told for told in notebook.raw if "opensesame" in told]
+
+
+def test_saved_notebook_has_the_final_page_and_no_widget(runtime: Runtime) -> None:
+    cells = [nbformat.v4.new_code_cell(source) for source in (f"{FLOWS}\netl.draw()", "etl.run(length=3)")]
+    saved = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(saved, timeout=60, resources={"metadata": {"path": str(runtime.directory)}}).execute()
+
+    [output] = saved.cells[1].outputs
+    assert is_page(output.data)
+    assert "✓ success" in output.data["text/html"]
+
+
+# --- nothing is left -----------------------------------------------------------------------
+
+
+def test_thread_ends_with_the_run(notebook: FrontEnd) -> None:
+    notebook.run("etl.run(length=3)")
+    assert notebook.ask(THREADS) == []
+
+
+def test_cell_that_runs_again_leaves_nothing_of_its_former_views(notebook: FrontEnd) -> None:
+    notebook.run("etl.run(length=3)", cell="a")
+    before = notebook.ask(COMMS)
+    views = len(notebook.views())
+    for _ in range(3):
+        notebook.run("etl.run(length=3)", cell="a")
+
+    notebook.until(lambda: notebook.ask(COMMS) == before)
+    assert len(notebook.views()) == views
+
+
+def test_view_of_a_run_that_goes_on_is_let_go_with_its_cell(notebook: FrontEnd, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    before = notebook.ask(COMMS)
+    [display] = notebook.run(f"run = etl.submit(gate={str(gate)!r}, length=3)\nrun", cell="b")
+    notebook.run("pass", cell="b")
+
+    notebook.until(lambda: notebook.ask(COMMS) == before)
+    assert display.first[WIDGET]["model_id"] not in notebook.views()
+    notebook.until(lambda: notebook.ask(THREADS) == [])
+    gate.touch()
+    notebook.run("run.wait()")
+
+
+# --- clicks --------------------------------------------------------------------------------
+
+
+def test_cancel_is_heard_while_the_cell_waits_for_the_run(notebook: FrontEnd, tmp_path: Path) -> None:
+    execution = start_run(notebook, f"run = etl.run(gate={str(tmp_path / 'never')!r}, length=3)")
+    await_status(notebook, "running")
+    click = notebook.click("cancel")
+    notebook.finish(execution)
+
+    assert execution not in notebook.errors
+    assert status(notebook) == "cancelled"
+    notebook.until(lambda: {"what": "heard", "id": click} in notebook.answers)
+
+
+def test_cancel_is_heard_while_the_run_is_awaited(notebook: FrontEnd, tmp_path: Path) -> None:
+    execution = start_run(notebook, f"await etl.submit(gate={str(tmp_path / 'never')!r}, length=3)")
+    await_status(notebook, "running")
+    notebook.click("cancel")
+    notebook.finish(execution)
+    assert notebook.errors[execution] == "RunCancelledError"
+
+
+def test_retry_goes_on_with_what_failed_in_the_same_view(notebook: FrontEnd, tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    [display] = notebook.run(f"run = etl.run(mended={str(mended)!r})")
+    assert status(notebook) == "failure"
+    assert notebook.view()["head"]["can_retry"]
+    assert notebook.view()["states"][notebook.view()["head"]["failed"]] == "f"
+
+    mended.touch()
+    notebook.click("resume")
+    await_status(notebook, "success")
+    assert notebook.ask("run.status") == "success"
+    assert notebook.ask("run.wait().result()") == "plain"
+    notebook.until(lambda: "✓ success" in display.last["text/html"])
+    notebook.until(lambda: notebook.ask(THREADS) == [])
+
+
+def test_resume_in_a_cell_goes_on_in_the_earlier_view_too(notebook: FrontEnd, tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    [display] = notebook.run(f"run = etl.run(mended={str(mended)!r})")
+    mended.touch()
+    notebook.run("run.resume().wait()\nNone")
+    notebook.until(lambda: "✓ success" in display.last["text/html"])
+
+
+def test_retry_that_cannot_be_says_why(notebook: FrontEnd) -> None:
+    notebook.run("etl.run(inline=True, mended='')")
+    notebook.click("resume")
+    notebook.until(lambda: any("cannot be resumed" in answer.get("text", "") for answer in notebook.answers))
+
+
+def test_interrupt_cancels_and_retry_still_works(notebook: FrontEnd, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    execution = start_run(notebook, f"run = etl.run(gate={str(gate)!r}, length=3)")
+    await_status(notebook, "running")
+    notebook.interrupt()
+    notebook.finish(execution)
+    assert notebook.errors[execution] == "KeyboardInterrupt"
+    assert status(notebook) == "cancelled"
+
+    gate.touch()
+    notebook.click("resume")
+    await_status(notebook, "success")
+
+
+def test_without_the_way_for_early_clicks_the_view_says_to_interrupt(
+    start: Callable[..., FrontEnd], tmp_path: Path
+) -> None:
+    notebook = start()
+    notebook.run(
+        f"import ipykernel.comm.comm as c; del c.BaseComm._reply_subshell_for, c.BaseComm.publish_msg\n{PUBLISH}"
+    )
+    notebook.run(FLOWS)
+    execution = start_run(notebook, f"run = etl.run(gate={str(tmp_path / 'never')!r}, length=3)")
+    await_status(notebook, "running")
+
+    assert "interrupt the kernel" in notebook.view()["hint"]
+    notebook.interrupt()
+    notebook.finish(execution)
+    assert notebook.errors[execution] == "KeyboardInterrupt"
+    assert status(notebook) == "cancelled"
+
+
+PUBLISH = """
+def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **keys):
+    kernel = self.kernel = c.Kernel.instance()
+    content = c.json_clean(dict(data=data or {}, comm_id=self.comm_id, **keys))
+    more = {"metadata": c.json_clean(metadata or {}), "parent": kernel.get_parent(), "ident": self.topic}
+    kernel.session.send(kernel.iopub_socket, msg_type, content, buffers=buffers, **more)
+c.BaseComm.publish_msg = publish_msg
+"""
+"""As ipykernel had it before there was that way."""
+
+
+def test_click_is_done_once_however_often_it_arrives(notebook: FrontEnd, tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    notebook.run(f"run = etl.run(mended={str(mended)!r})")
+    click = notebook.click("details", box=0)
+    notebook.until(lambda: {"what": "heard", "id": click} in notebook.answers)
+    notebook.run("pass")
+    assert [answer["what"] for answer in notebook.answers] == ["details", "heard"]
+
+
+def test_details_of_a_box_are_told_when_they_are_asked_for(notebook: FrontEnd) -> None:
+    notebook.run("run = etl.run()")
+    assert notebook.answers == []
+    click = notebook.click("details", box=1)
+    [answer] = notebook.until(lambda: [a for a in notebook.answers if a["what"] == "details"])
+    assert answer["id"] == click
+    assert "three is not allowed" in answer["html"]
+
+
+@pytest.mark.parametrize(
+    "message", [{"box": 99}, {"box": "x"}, {"node": 99}, {"node": "x", "item": []}, {}, {"box": -1}]
+)
+def test_click_that_means_nothing_harms_nothing(notebook: FrontEnd, message: dict[str, Any]) -> None:
+    notebook.run("run = etl.run()")
+    notebook.click("details", **message)
+    notebook.click("nonsense")
+    notebook.click("details", box=1)
+    notebook.until(lambda: [a for a in notebook.answers if a["what"] == "details"])
+
+
+def test_log_is_told_to_those_who_read_it(notebook: FrontEnd, tmp_path: Path) -> None:
+    notebook.run("run = etl.run(length=3)")
+    assert not [told for told in notebook.raw if "a line of the log" in told and "def load" not in told]
+    notebook.click("log", on=True, is_new=True)
+    [answer] = notebook.until(lambda: [a for a in notebook.answers if a["what"] == "log"])
+    assert answer["is_first"]
+    assert ["load", "a line of the log", "stdout"] in answer["lines"]
+
+
+def test_front_end_that_comes_later_is_told_all_of_it(notebook: FrontEnd, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    execution = start_run(notebook, f"run = etl.run(gate={str(gate)!r}, length=3)")
+    notebook.until(lambda: "x" in notebook.view()["states"])
+    name = notebook.views()[-1]
+    notebook.models[name] = {"_anywidget_id": notebook.view()["_anywidget_id"]}
+    notebook.send(name, {"method": "request_state"})
+    gate.touch()
+    notebook.finish(execution)
+    notebook.until(lambda: "boxes" in notebook.view())
+
+    marks = notebook.view()["boxes"]["marks"]
+    assert len(marks) == len(notebook.view()["states"]) == 3
+    assert notebook.view()["picture"]["svg"]
+
+
+# --- where there is no live view -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("missing", ["anywidget", "ipywidgets"])
+def test_without_widgets_there_is_a_page_that_says_what_to_install(
+    start: Callable[..., FrontEnd], missing: str
+) -> None:
+    notebook = start()
+    notebook.run(f"import sys; sys.modules[{missing!r}] = None\n{FLOWS}")
+    [display] = notebook.run("etl.run(length=3)")
+
+    assert WIDGET not in display.first
+    assert is_page(display.last)
+    assert "pip install anywidget ipywidgets" in display.last["text/html"]
+
+
+def test_view_in_words_is_text_alone(start: Callable[..., FrontEnd]) -> None:
+    notebook = start(CELERYFLOW_VIEW="text")
+    notebook.run(FLOWS)
+    [display] = notebook.run("etl.run(length=3)")
+    assert set(display.last) == {"text/plain"}
+    assert display.last["text/plain"].startswith("etl  ✓ success")
+
+
+def test_no_view_leaves_the_page_of_the_last_expression(start: Callable[..., FrontEnd]) -> None:
+    notebook = start(CELERYFLOW_VIEW="none")
+    notebook.run(FLOWS)
+    assert notebook.run("run = etl.run(length=3)") == []
+    [display] = notebook.run("run")
+    assert is_page(display.last)
+    assert len(display.shown) == 1
+
+
+def test_unknown_view_is_named(start: Callable[..., FrontEnd]) -> None:
+    notebook = start(CELERYFLOW_VIEW="pretty")
+    notebook.run(FLOWS)
+    execution = notebook.start("etl.run(length=3)")
+    notebook.finish(execution)
+    assert notebook.errors[execution] == "ConfigError"
+
+
+# --- scripts and terminals -----------------------------------------------------------------
+
+SCRIPT = f"{FLOWS}\nrun = etl.run(length=3)\nimport sys\nassert 'ipywidgets' not in sys.modules\ncf.shutdown()\n"
+
+
+def script(runtime: Runtime, **environment: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    own = {name: text for name, text in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT],
+        cwd=runtime.directory,
+        env={**own, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_script_tells_a_log_of_its_run_without_control_codes(runtime: Runtime) -> None:
+    done = script(runtime)
+    assert done.stdout == ""
+    assert done.stderr.startswith("etl  ✓ success")
+    assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize("environment", [{"CELERYFLOW_VIEW": "none"}, {"PYTEST_CURRENT_TEST": "a test"}])
+def test_script_is_silent_where_nobody_reads(runtime: Runtime, environment: dict[str, str]) -> None:
+    done = script(runtime, **environment)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_model_tells_only_what_changed() -> None:
+    from celeryflow.view.live.widget import Model
+
+    model = Model("etl", "etl-1")
+    first = ("load", "", "load: ready", 0.0, 0.0)
+    model.tell([first, first], states="rr")
+    model.tell([first, ("load", "1 s", "load: running, 1 s", 0.0, 0.0)], states="rx")
+    assert model.change == {"seq": 2, "count": 2, "marks": {"1": ("load", "1 s", "load: running, 1 s", 0.0, 0.0)}}
+    assert json.loads(json.dumps(model.get_state("boxes")))["boxes"]["seq"] == 2
+    model.close()
