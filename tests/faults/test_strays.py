@@ -181,7 +181,7 @@ def test_keys_of_another_type_are_put_aside(shell: Shell, cells: Cells, client: 
     wait_until(lambda: not [name for name in names if client.type(name) == b"string"], timeout_s=30)
 
     assert len([*client.scan_iter("celeryflow:stray:*")]) == len(KEYS)
-    assert log_of(shell).count("a key of another type stood in the way") == len(KEYS)
+    wait_until(lambda: log_of(shell).count("a key of another type stood in the way") == len(KEYS))
     wait_until(lambda: shell.json("ps", "--json")["workers"])
     assert cells.run("answer = run_once()") == [2 * x for x in range(20)]
     assert workers(shell.directory) == before
