@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from celeryflow.errors import IntegrityError, RunCancelledError, RunError, RunTimeoutError, UnservedQueueWarning
 from celeryflow.graph import checks
@@ -21,9 +21,6 @@ from celeryflow.runtime.reuse.explain import Explanation
 from celeryflow.runtime.snapshot.record import StepRecord
 from celeryflow.runtime.sources import Source
 from celeryflow.view.live.shown import go_on, settle, show, waiting
-
-if TYPE_CHECKING:
-    pass
 
 R = TypeVar("R")
 
