@@ -13,7 +13,8 @@ import altair as alt
 import pytest
 from feeds import T0, Feed, a_map, graph, node
 from flows import double, fail, works
-from showcase import HOSTILE, named
+from hostile import HOSTILE
+from showcase import named
 
 import celeryflow as cf
 from celeryflow.graph.model import Event, Input
