@@ -1,0 +1,123 @@
+"""One browser, one Jupyter server and one JupyterLab page for all of these tests; a notebook for each file of them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from conftest import Runtime
+from playwright.sync_api import BrowserContext, Error, Locator, Page, expect, sync_playwright
+
+from .jupyter import Server
+from .pages import Notebook, address, create
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--no-first-run",
+    "--no-sandbox",
+)
+TIMEOUT_MS = 20_000
+SCREENSHOTS = "CELERYFLOW_SCREENSHOTS"
+"""Variable with the directory that screenshots for the documents go to."""
+
+
+def absent(what: str) -> NoReturn:
+    """End a test for want of a browser: on CI it fails."""
+    notice = f"{what} On Debian: apt-get install chromium libatomic1 fonts-dejavu-core"
+    if os.environ.get("CI"):
+        pytest.fail(notice)
+    pytest.skip(notice)
+
+
+@pytest.fixture(scope="package")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    """Chromium, with a profile of its own and nowhere to go but this machine."""
+    program = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        absent("These tests need Chromium.")
+    expect.set_options(timeout=TIMEOUT_MS)
+    with sync_playwright() as playwright:
+        try:
+            context = playwright.chromium.launch_persistent_context(
+                tmp_path_factory.mktemp("profile"),
+                executable_path=program,
+                args=FLAGS,
+                viewport={"width": 1280, "height": 900},
+                color_scheme="light",
+            )
+        except Error as error:
+            absent(f"{program} does not start: {error.message}.")
+        context.set_default_timeout(TIMEOUT_MS)
+        context.add_init_script(path=Path(__file__).parent / "driver.js")
+        yield context
+        context.close()
+
+
+@pytest.fixture(scope="package")
+def server(
+    browser: BrowserContext, shared_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """Jupyter in the directory of the runtime that all tests share."""
+    server = Server(tmp_path_factory.mktemp("jupyter"), shared_runtime.directory, shared_runtime.state)
+    yield server
+    assert server.stop() == []
+
+
+@pytest.fixture(scope="package")
+def lab(browser: BrowserContext, server: Server) -> Iterator[Page]:
+    """A page with JupyterLab, in which notebooks are opened beside each other."""
+    page = browser.new_page()
+    page.goto(address(server, "lab", ""))
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def opened(
+    request: pytest.FixtureRequest, browser: BrowserContext, server: Server
+) -> Iterator[Callable[..., Notebook]]:
+    """Opens a new notebook: in JupyterLab, or in Notebook 7. Both are closed at the end of the file."""
+    notebooks: list[Notebook] = []
+    pages: list[Page] = []
+
+    def open_(name: str, front_end: str = "lab") -> Notebook:
+        path = create(server, name)
+        if front_end == "lab":
+            page: Page = request.getfixturevalue("lab")
+            page.bring_to_front()
+        else:
+            page = browser.new_page()
+            pages.append(page)
+            page.goto(address(server, front_end, path))
+        notebooks.append(Notebook(page, server, path))
+        return notebooks[-1]
+
+    yield open_
+    for notebook in notebooks:
+        if not notebook.page.is_closed():
+            notebook.close()
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture
+def screenshot(tmp_path: Path) -> Callable[[Locator, str], Path]:
+    """Takes a picture of a part of a page, for the documents where `SCREENSHOTS` names their directory."""
+    folder = Path(os.environ.get(SCREENSHOTS) or tmp_path)
+
+    def take(shown: Locator, name: str) -> Path:
+        path = folder / f"{name}.png"
+        shown.screenshot(path=path, animations="disabled", scale="css")
+        return path
+
+    return take

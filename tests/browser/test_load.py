@@ -1,0 +1,113 @@
+"""1,000 steps and a map of 100,000 items: what showing them costs the kernel, the wire and the page."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from playwright.sync_api import expect
+
+from .cells import FLIGHTS
+from .pages import Notebook
+
+LOAD = """
+@cf.step
+def begin(gate):
+    wait_for(gate)
+
+
+@cf.step
+def work(begun):
+    time.sleep(0.008)
+
+
+@cf.step
+def item(number, begun):
+    return number
+
+
+@cf.workflow
+def load(gate):
+    begun = begin(gate)
+    for phase in range(10):
+        with cf.phase(f"phase {phase}"):
+            for _ in range(100):
+                work(begun)
+    with cf.phase("items"):
+        item.map(range(100_000), cf.unmapped(begun))
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured from the first step to the picture of the end."""
+
+    wall_s: float
+    kernel_s: float
+    late_s: float
+    updates_at_s: list[float]
+    bytes_each: float
+    long_tasks_ms: list[float]
+    page_s: float
+
+
+@pytest.fixture(scope="module")
+def measured(opened: Callable[..., Notebook]) -> Measured:
+    notebook = opened("load")
+    notebook.run(FLIGHTS + LOAD)
+    gate = notebook.gate()
+    cell = notebook.run(f"run = load.submit({gate!r})\nrun")
+    cell.view.expect_box("begin", "running")
+    cell.root.get_by_role("button", name=re.compile("^phase 4")).click()
+    expect(cell.view.boxes).to_have_count(1 + 9 + 100 + 1)
+    devtools = notebook.page.context.new_cdp_session(notebook.page)
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    kernel = notebook.kernel
+
+    def page_s() -> float:
+        metrics = devtools.send("Performance.getMetrics")["metrics"]
+        return sum(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
+
+    notebook.drive("listen")
+    notebook.drive("appears", f'[data-test-cell="{cell.mark}"] .cf-chip.success')
+    before, began = (kernel.cpu_times(), page_s()), time.monotonic()
+    notebook.open_gate(gate)
+    shown_at = notebook.page.evaluate("() => window.driver.appeared") / 1000
+    after, wall_s = (kernel.cpu_times(), page_s()), time.monotonic() - began
+    heard = notebook.page.evaluate("() => window.driver.heard")
+    ended_at = notebook.ask("run.events()['at'].max().timestamp()")
+    return Measured(
+        wall_s=wall_s,
+        kernel_s=after[0].user + after[0].system - before[0].user - before[0].system,
+        late_s=shown_at - ended_at,
+        updates_at_s=[update["at"] / 1000 for update in heard["updates"]],
+        bytes_each=sum(update["bytes"] for update in heard["updates"]) / max(1, len(heard["updates"])),
+        long_tasks_ms=heard["long"],
+        page_s=after[1] - before[1],
+    )
+
+
+def test_the_kernel_spends_less_than_5_percent_of_a_core(measured: Measured) -> None:
+    assert measured.kernel_s < 0.05 * measured.wall_s, measured
+
+
+def test_the_picture_is_updated_at_most_10_times_a_second(measured: Measured) -> None:
+    at = measured.updates_at_s
+    assert len(at) >= 5
+    assert all(later - earlier > 1.0 for earlier, later in zip(at, at[11:], strict=False)), measured
+
+
+def test_an_update_is_little_more_than_a_byte_a_step(measured: Measured) -> None:
+    assert measured.bytes_each < 4000, measured
+
+
+def test_no_update_waits_in_a_queue(measured: Measured) -> None:
+    """The end is on the screen when the run has ended."""
+    assert measured.late_s < 1.0, measured
+
+
+def test_hardly_an_update_keeps_the_page_from_answering_for_50_ms(measured: Measured) -> None:
+    assert len(measured.long_tasks_ms) <= 0.1 * len(measured.updates_at_s), measured
