@@ -296,6 +296,38 @@ def test_interrupt_cancels_and_retry_still_works(notebook: FrontEnd, tmp_path: P
     await_status(notebook, "success")
 
 
+def test_interrupt_while_the_view_is_opened_cancels(notebook: FrontEnd, tmp_path: Path) -> None:
+    strike = """
+def strike(message):
+    publisher.unregister_hook(strike)
+    raise KeyboardInterrupt
+
+publisher = get_ipython().display_pub
+publisher.register_hook(strike)
+"""
+    execution = notebook.start(f"{strike}\netl.run(gate={str(tmp_path / 'never')!r})")
+    notebook.finish(execution)
+    assert notebook.errors[execution] == "KeyboardInterrupt"
+    assert notebook.ask("cf.history().iloc[0].status") == "cancelled"
+
+
+def test_interrupt_of_the_submit_leaves_nothing_running(notebook: FrontEnd, tmp_path: Path) -> None:
+    strike = """
+from celeryflow.store import cached
+noted = cached.note
+
+def strike(*given):
+    cached.note = noted
+    raise KeyboardInterrupt
+
+cached.note = strike
+"""
+    execution = notebook.start(f"{strike}\netl.run(gate={str(tmp_path / 'never')!r})")
+    notebook.finish(execution)
+    assert notebook.errors[execution] == "KeyboardInterrupt"
+    assert notebook.ask("cf.history().iloc[0].status") == "cancelled"
+
+
 def test_without_the_way_for_early_clicks_the_view_says_to_interrupt(
     start: Callable[..., FrontEnd], tmp_path: Path
 ) -> None:

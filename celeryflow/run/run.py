@@ -6,7 +6,7 @@ import asyncio
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Generic, TypeVar
 
 from celeryflow.errors import IntegrityError, RunCancelledError, RunError, RunTimeoutError, UnservedQueueWarning
@@ -80,8 +80,9 @@ class Run(Followed, Generic[R]):
 
     def wait_or_cancel(self) -> Run[R]:
         """Wait for the end. An interrupt cancels the run, and waits until its steps have stopped; a second leaves."""
-        with waiting(self.id, self._watch):
+        with ExitStack() as view:
             try:
+                view.enter_context(waiting(self.id, self._watch))  # an interrupt may come as soon as the run is seen
                 return self.wait()
             except KeyboardInterrupt:
                 self.cancel("interrupted")

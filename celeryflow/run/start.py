@@ -78,10 +78,14 @@ def submit(
     if math.isfinite(link.settings.retention_s):
         given["retention_s"] = link.settings.retention_s
     facts |= {name: str(value) for name, value in given.items() if value is not None}
-    if not link.store.submit(run_id, sealed, facts, graph.fail_fast, begun.parts, job.id, job.seen) and job.id:
-        raise JobTaken
-    cached.note(link.store, begun.cached, run_id, link.settings.retention_s)
-    return Run(run_id, StoredSource(session, run_id, graph, result, pool, base))
+    try:
+        if not link.store.submit(run_id, sealed, facts, graph.fail_fast, begun.parts, job.id, job.seen) and job.id:
+            raise JobTaken
+        cached.note(link.store, begun.cached, run_id, link.settings.retention_s)
+        return Run(run_id, StoredSource(session, run_id, graph, result, pool, base))
+    except KeyboardInterrupt:
+        link.store.cancel(run_id, "interrupted")  # nobody else could end it
+        raise
 
 
 def _base(store: Store, workflow: str, reuse: Run[Any] | str | None) -> str:
