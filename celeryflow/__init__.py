@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celeryflow.version import __version__
 
 if TYPE_CHECKING:
+    from celeryflow import patterns as patterns
     from celeryflow.control import branch as branch
     from celeryflow.control import gather as gather
     from celeryflow.control import loop as loop
@@ -60,7 +61,10 @@ _PUBLIC = {
 }
 """Where each public name lives; the errors are those of ``celeryflow.errors``."""
 
-__all__ = [*_PUBLIC, "__version__"]
+_ROOMS = ("patterns",)
+"""Packages with public names of their own."""
+
+__all__ = [*_PUBLIC, *_ROOMS, "__version__"]
 
 
 class _Package(ModuleType):
@@ -78,6 +82,8 @@ sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"celeryflow.{name}")
     module, _, attribute = _PUBLIC.get(name, f"errors:{name}").partition(":")
     found = importlib.import_module(f"celeryflow.{module}")
     try:
@@ -89,4 +95,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_PUBLIC})
+    return sorted({*globals(), *__all__})

@@ -32,7 +32,7 @@ class InvalidNameError(WorkflowError):
 
 
 class DuplicateNameError(WorkflowError):
-    """Two steps of one workflow were given the same explicit name."""
+    """Two steps of one workflow, or two sources of one run, have the same name."""
 
 
 class EmptyWorkflowError(WorkflowError):
@@ -155,6 +155,14 @@ class NoBranchMatchedError(CeleryflowError, ValueError):
 
 class TooFewResultsError(CeleryflowError, ValueError):
     """A gather got fewer results than its `min_results`; the message lists what is missing and why."""
+
+
+class UnknownRouteError(UnknownError):
+    """An item's class has no route."""
+
+
+class ResultCountError(CeleryflowError, ValueError):
+    """A step that takes batches returned another number of results than it got items."""
 
 
 class StepTimeoutError(CeleryflowError, TimeoutError):

@@ -1,0 +1,9 @@
+"""Ready workflows for work that keeps coming back: each takes the user's steps and gives a ``Workflow``.
+
+Steps are given when a pattern is made, data when it runs. Everything in here is written in the language of
+``docs/language.md``: what a pattern does can be read in its file, and copied from there where it does not quite fit.
+"""
+
+from __future__ import annotations
+
+__all__: list[str] = []
