@@ -157,6 +157,17 @@ class TooFewResultsError(CeleryflowError, ValueError):
     """A gather got fewer results than its `min_results`; the message lists what is missing and why."""
 
 
+class TooFewAnswersError(TooFewResultsError):
+    """Fewer sources than needed answered in time; `sources` says of each what became of it."""
+
+    def __init__(self, message: str, sources: dict[str, str]) -> None:
+        super().__init__(message, sources)
+        self.sources = sources
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class UnknownRouteError(UnknownError):
     """An item's class has no route."""
 

@@ -6,4 +6,7 @@ Steps are given when a pattern is made, data when it runs. Everything in here is
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from celeryflow.patterns.checkpoints import checkpointed
+from celeryflow.patterns.scatter import scatter_gather
+
+__all__ = ["checkpointed", "scatter_gather"]

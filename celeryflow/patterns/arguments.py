@@ -51,6 +51,14 @@ def part(pattern: str, argument: str, given: Callable[..., Any]) -> Part:
     return Step(replace(made.callee, spec=spec))
 
 
+def called(given: Part, name: str) -> Part:
+    """A step under a name of the pattern's choice, where neither its user chose one nor others are counted by it."""
+    if isinstance(given, Workflow) or given.callee.is_named or given.spec.max_running is not None:
+        return given
+    spec = structs.replace(given.spec, name=checks.slug(name), label=name)
+    return Step(replace(given.callee, spec=spec))
+
+
 def optional_part(pattern: str, argument: str, given: Callable[..., Any] | None) -> Part | None:
     """As `part`; None stays None."""
     return None if given is None else part(pattern, argument, given)
