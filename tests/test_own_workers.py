@@ -25,9 +25,10 @@ from executions import Executions, wait_until
 witness = Executions("witness")
 
 @cf.step
-def work(i=0, seconds=0.01):
+def work(i=0, gate=""):
     with witness.recorded():
-        time.sleep(seconds)
+        if gate:
+            wait_until(lambda: os.path.exists(gate), timeout_s=600)
         return os.getppid()
 """
 
@@ -106,7 +107,7 @@ def test_run_whose_queue_nobody_serves_says_so_until_a_worker_comes(shell: Shell
 import warnings
 
 train = work.options(queue="gpu", name="train")
-run = cf.workflow(lambda: [train(0, 60.0), work.options(queue="default", name="rest")()], name="etl").submit()
+run = cf.workflow(lambda: [train(0, "never"), work.options(queue="default", name="rest")()], name="etl").submit()
 began = time.monotonic()
 wait_until(lambda: "no worker serves" in repr(run))
 told_s = time.monotonic() - began
@@ -141,14 +142,16 @@ def unserved(shell: Shell, run: str) -> Any:
 
 def test_worker_that_is_told_to_end_hands_back_and_one_that_is_interrupted_finishes(shell: Shell) -> None:
     with worker(shell) as first:
-        run = notebook(shell, "answer = cf.workflow(lambda: work(0, 3.0), name='long').submit().id")
+        run = notebook(shell, "answer = cf.workflow(lambda: work(0, 'go'), name='long').submit().id")
         wait_for(lambda: witness(shell).read())
         first.send_signal(signal.SIGTERM)
         assert first.wait(20) == 0
 
-    with worker(shell) as second:
+    # The runtime is another one now, and its first worker serves the run of a notebook that has gone not yet.
+    with worker(shell, "-Q", "gpu"), worker(shell) as second:
         wait_for(lambda: len(witness(shell).read()) == 2)
         second.send_signal(signal.SIGINT)
+        (shell.directory / "go").touch()
         assert second.wait(20) == 130
 
     ended, finished = witness(shell).read(run=run)
@@ -159,7 +162,7 @@ def test_worker_that_is_told_to_end_hands_back_and_one_that_is_interrupted_finis
 
 def test_second_interrupt_ends_a_worker_at_once_and_charges_nobody(shell: Shell) -> None:
     with worker(shell) as own:
-        run = notebook(shell, "answer = cf.workflow(lambda: work(0, 600.0), name='long').submit().id")
+        run = notebook(shell, "answer = cf.workflow(lambda: work(0, 'never'), name='long').submit().id")
         wait_for(lambda: witness(shell).read())
 
         own.send_signal(signal.SIGINT)

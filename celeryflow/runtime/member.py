@@ -11,6 +11,7 @@ from celeryflow.config import Settings
 from celeryflow.errors import ConfigError, RuntimeStartError
 from celeryflow.runtime import owners, places, pools, server
 from celeryflow.runtime.files import BLOBS, LOGS, RECORD, last_lines, read_record
+from celeryflow.runtime.processes import is_alive
 
 _START_S = 120.0
 
@@ -55,9 +56,10 @@ class Runtime:
         """Which start of the runtime this is."""
         return str(read_record(self._home / RECORD).get("launch", ""))
 
-    def is_pinned(self) -> bool:
-        """Whether it runs whoever uses it, and so do the runs of notebooks that have gone."""
-        return any(read_record(path).get("pinned") for path in self._member.parent.glob("*.json"))
+    def goes_on_without_kernels(self) -> bool:
+        """Whether ``celeryflow up`` or a user's own worker keeps it, and the runs of notebooks that have gone."""
+        members = [read_record(path) for path in self._member.parent.glob("*.json")]
+        return any(m["pinned"] or (not m["pool"] and is_alive(m["pid"], m["mark"])) for m in members if m)
 
     def has_pool(self) -> bool:
         """Whether workers are kept for kernels like this one."""

@@ -119,7 +119,7 @@ def _embedded(settings: Settings, workers: int | None) -> Session:
     runtime = embedded.join(Path.cwd(), workers)
     kept: dict[str, Any] = {"retention_s": settings.retention_s, "blob_limit_bytes": settings.blob_limit_bytes}
     link = Link.open(Settings(**{**vars(runtime.settings), **kept}), between=runtime.check)
-    if not runtime.is_pinned():
+    if not runtime.goes_on_without_kernels():
         _park_abandoned(link.store, runtime.launch())
     return Session(link, runtime, os.getpid())
 
