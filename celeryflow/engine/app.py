@@ -20,7 +20,7 @@ import billiard
 from billiard.pool import EX_RECYCLE
 from celery import Celery, bootsteps
 from celery.platforms import EX_OK
-from celery.signals import worker_process_init, worker_shutting_down
+from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
 from celery.worker import state
 
 from celeryflow.config import Settings
@@ -60,6 +60,7 @@ class Worker:
         self.app.task(name=TASK, ignore_result=True)(self.drain)
         self.app.steps["worker"].add(_supervision(self))
         worker_process_init.connect(self._in_child, weak=False)
+        worker_process_shutdown.connect(self._at_childs_end, weak=False)
 
     def run(self) -> int:
         """Work until told to stop; the exit code."""
@@ -103,6 +104,11 @@ class Worker:
         label, output = f"{socket.gethostname()}:{os.getpid()}", self.outputs[process.index]
         link = Link.open(self.settings, FOREVER)
         self._drainer = Drainer(link, self.slots, process.index, output, self.name, label)
+
+    def _at_childs_end(self, exitcode: int | None = None, **_: Any) -> None:
+        """Without the second that the pool's children sleep to be heard: a worker that stops waits for each anyway."""
+        if self.slots.is_stopping:
+            os._exit(exitcode or 0)
 
     def _set_signals(self) -> None:
         """Replace the handlers that the pool sets last: what a step forks would lose a SIGTERM to them."""
