@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -40,17 +39,6 @@ def test_the_quickstart_gives_what_its_comments_say(tmp_path: Path) -> None:
         timeout=100,
     )
     assert done.returncode == 0, done.stderr
-
-
-def test_the_notebook_runs_and_says_what_it_said(tmp_path: Path) -> None:
-    """Its cells run without an error, and those marked for it give the outputs that are committed."""
-    shutil.copy(ROOT / "notebooks" / "quickstart.ipynb", tmp_path)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:valkey", "--nbval-lax", "--nbval-current-env"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_ADDOPTS": ""}  # ours are not for it
-    done = subprocess.run(
-        [*command, "quickstart.ipynb"], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 0, done.stdout
 
 
 @pytest.fixture(scope="module")
