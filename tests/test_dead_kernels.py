@@ -73,7 +73,7 @@ def once_each(executions: Executions) -> dict[tuple[str, int | None], int]:
     return found
 
 
-@pytest.mark.parametrize("ended", [0, 6, 22])
+@pytest.mark.parametrize("ended", [0, 22])
 def test_a_run_waits_for_somebody_to_resume_it(
     kernel: Callable[..., Any], workflow: str, executions: Executions, tmp_path: Path, ended: int
 ) -> None:

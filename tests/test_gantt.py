@@ -138,7 +138,7 @@ def tags(name: str, folder: Path) -> int:
 
 
 def test_foreign_words_are_inert_in_the_page_that_altair_writes(tmp_path: Path) -> None:
-    assert {name: tags(name, tmp_path) for name in HOSTILE} == dict.fromkeys(HOSTILE, tags("harmless", tmp_path))
+    assert tags("\n".join(HOSTILE), tmp_path) == tags("harmless", tmp_path)
 
 
 def test_it_holds_no_argument_and_no_result() -> None:

@@ -19,10 +19,11 @@ EXAMPLES = int(os.environ.get("CELERYFLOW_EXAMPLES", "0"))
 """So many random examples instead of the usual ones, which are the same each time."""
 
 
+@pytest.mark.parametrize("examples", [40, pytest.param(400, marks=pytest.mark.slow_fault)])
 @pytest.mark.parametrize("changes", [[], [TINY_BUDGET]], ids=["usual budget", "tiny budget"])
-def test_schedules(client: redis.Redis, monkeypatch: pytest.MonkeyPatch, changes: list[Change]) -> None:
+def test_schedules(client: redis.Redis, monkeypatch: pytest.MonkeyPatch, changes: list[Change], examples: int) -> None:
     change(monkeypatch, changes)
-    explore(client, EXAMPLES or 100, (Phase.generate, Phase.shrink), is_random=EXAMPLES > 0)
+    explore(client, EXAMPLES or examples, (Phase.generate, Phase.shrink), is_random=EXAMPLES > 0)
 
 
 @pytest.mark.slow_fault

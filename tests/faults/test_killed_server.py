@@ -206,6 +206,7 @@ def test_results_of_a_run_that_is_over_are_lost_with_the_server_too(shell: Shell
         kernel.close()
 
 
+@pytest.mark.slow_fault
 def test_server_that_does_not_come_back_is_named(shell: Shell, forgetful: Server, witness: Oracle) -> None:
     kernel = Cells(shell, f"{FLOW}\n{forgetful.connect}")
     try:

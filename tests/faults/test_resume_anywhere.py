@@ -150,7 +150,7 @@ def end_at(count: int, end: Callable[[Runs], float], what: str, runs: Runs, chan
 def test_run_is_resumed_wherever_it_ended(
     end: Callable[[Runs], float], what: str, runs: Runs, chance: random.Random
 ) -> None:
-    end_at(2 if end is Runs.kill_everything else 4, end, what, runs, chance)
+    end_at(1 if end is Runs.kill_everything else 2, end, what, runs, chance)
 
 
 @pytest.mark.slow_fault

@@ -158,6 +158,7 @@ own = cf.workflow(lambda: cf.step(lambda: 1, name="own")(), name="own").run(chec
     assert cells.run(f"answer = [cf.attach(id).value('make')[:1] for id in ({kept!r}, {shared!r})] == [b'\\1', b'\\2']")
 
 
+@pytest.mark.slow_fault
 def test_gc_leaves_what_was_put_a_short_while_ago(shell: Shell, cells: Cells) -> None:
     cells.run("cf.connect(retention_s=0.5); made.run(3, check=True)")
     (name,) = blobs(shell)
@@ -172,6 +173,7 @@ def test_gc_leaves_what_was_put_a_short_while_ago(shell: Shell, cells: Cells) ->
     assert cells.run("answer = len(made.run(3).value('make'))") == SIZE
 
 
+@pytest.mark.slow_fault
 def test_argument_and_graph_that_are_large_are_kept_with_their_run(shell: Shell, cells: Cells) -> None:
     cells.run(f"""
 wide = cf.workflow(lambda: [size.options(name=f"{{i:0150}}")(b"x") for i in range(2000)], name="wide").run(check=True)
@@ -218,6 +220,7 @@ def test_values_that_another_deployment_keeps_in_the_same_place_are_left_alone(s
 # --- all of it -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow_fault
 def test_deleting_the_folder_while_nothing_runs_is_safe(shell: Shell) -> None:
     run = "answer = made.run(1, check=True).id"
     for _ in range(2):

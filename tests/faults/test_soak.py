@@ -47,18 +47,10 @@ cf.connect(workers=2, retention_s=1)
 """
 
 
-@pytest.mark.timeout(300)
-def test_runtime_is_after_many_runs_as_it_was_before(shell: Shell) -> None:
-    check_soak(shell, 150)
-
-
 @pytest.mark.slow_fault
 @pytest.mark.timeout(1500)
-def test_runtime_is_after_two_thousand_runs_as_it_was_before(shell: Shell) -> None:
-    check_soak(shell, 2000)
-
-
-def check_soak(shell: Shell, runs: int) -> None:
+@pytest.mark.parametrize("runs", [2000])
+def test_runtime_is_after_many_runs_as_it_was_before(shell: Shell, runs: int) -> None:
     cells = Cells(shell, FLOW)
     try:
         cells.run("many(40, 0)")  # what is made once and for all

@@ -150,7 +150,7 @@ def test_worker_that_was_silent_past_its_lease_stores_nothing(shell: Shell, witn
 # --- the machine --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=[pytest.mark.slow_fault, pytest.mark.timeout(200)])])
+@pytest.mark.parametrize("seconds", [7, pytest.param(60, marks=[pytest.mark.slow_fault, pytest.mark.timeout(200)])])
 def test_time_asleep_counts_for_no_limit_and_nothing_is_lost(
     shell: Shell, cells: Cells, witness: Oracle, seconds: int
 ) -> None:

@@ -133,11 +133,12 @@ STRAYS: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize("name", STRAYS)
-def test_stray_entries_end_nothing(shell: Shell, cells: Cells, client: redis.Redis, name: str) -> None:
+@pytest.mark.parametrize("names", [tuple(STRAYS), *(pytest.param((n,), marks=pytest.mark.slow_fault) for n in STRAYS)])
+def test_stray_entries_end_nothing(shell: Shell, cells: Cells, client: redis.Redis, names: tuple[str, ...]) -> None:
     before = workers(shell.directory)
 
-    client.execute_command(*STRAYS[name])
+    for name in names:
+        client.execute_command(*STRAYS[name])
 
     assert cells.run("answer = run_once()") == [2 * x for x in range(20)]
     assert shell("gc").returncode == 0
