@@ -296,3 +296,23 @@ def test_a_failed_step_that_is_called_for_its_effect_fails_the_run(run: Any) -> 
 
     assert found.status == "failure"
     assert failure_of(found).step == "late/fail_on"
+
+
+def test_a_phase_fails_with_a_step_that_its_steps_added(run: Any) -> None:
+    @cf.workflow
+    def late(x: int) -> Any:
+        return give(fail_on(x, 2)) if x else x
+
+    def body() -> Any:
+        with cf.phase("before"):
+            xs = give([1, 2])
+        with cf.phase("absorbed"):
+            give(late.map(xs, on_error="skip"))
+        with cf.phase("broken"):
+            return give(late(xs[0])), give(late(xs[1]))
+
+    found = run(body)
+
+    assert found.phases().status.tolist() == ["success", "success", "failure"]
+    assert found.phases().progress.tolist() == [1.0, 1.0, 1.0]
+    assert found.steps().set_index("step").status[["late-2", "late-3"]].tolist() == ["success", "skipped"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
@@ -139,6 +140,8 @@ class Snapshot:
                 verb(record, event)
             if event.event == "length":
                 self._pass_length_on(event)
+            if event.event == "failure" and event.kind != "cancelled":
+                self._tell_those_around(record)
 
     def apply_all(self, events: Iterable[Event]) -> None:
         """Take these events in, one after the other."""
@@ -192,6 +195,13 @@ class Snapshot:
         for record in self._followers.get(event.node, ()):
             record.know_length(event)
             self._pass_length_on(_for_node(event, record.node.index))
+
+    def _tell_those_around(self, failed: StepRecord) -> None:
+        """Let those that added a step know that it failed, if that matters."""
+        node = failed.node
+        while node.parent >= 0 and failed.failure and not failed.failure.is_absorbed:
+            self._records[node.parent].is_broken_inside = True
+            node = self.nodes[node.parent]
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -254,7 +264,7 @@ class Snapshot:
 
     def total(self, now: float | None = None) -> Summary:
         """The whole run in one line: all its steps together."""
-        return summarise(self.graph.name, self.top, self._now(now))
+        return self._summed(self.graph.name, self.top, now)
 
     def phases(self, now: float | None = None) -> list[Summary]:
         """One summary a phase, in order; steps outside a phase are in none.
@@ -268,7 +278,13 @@ class Snapshot:
         for record in self.top:
             if record.node.phase is not None:
                 members.setdefault(record.node.phase, []).append(record)
-        return [summarise(phase, records, self._now(now)) for phase, records in members.items()]
+        return [self._summed(phase, records, now) for phase, records in members.items()]
+
+    def _summed(self, name: str, records: list[StepRecord], now: float | None) -> Summary:
+        """Several steps in one line; they failed together where one failed that they added, though they are skipped."""
+        found = summarise(name, records, self._now(now))
+        is_failure = found.status.is_terminal and any(r.is_broken_inside for r in records)
+        return dataclasses.replace(found, status=State.FAILURE) if is_failure else found
 
     def step_summaries(self, now: float | None = None) -> list[Summary]:
         """One summary a step, in order."""

@@ -93,6 +93,8 @@ class StepRecord:
         ``host:pid`` of the process that last claimed or ended something of it.
     failure : FirstFailure or None
         Why it, or its first item, failed.
+    is_broken_inside : bool
+        Whether a step that it added, or that those added, failed. Itself it is skipped then.
     """
 
     def __init__(self, node: Node, log: AttemptLog, marks: MarkLog) -> None:
@@ -117,6 +119,7 @@ class StepRecord:
         self.latest: Again | None = None
         self.ended_as: State | None = None
         self.failure: FirstFailure | None = None
+        self.is_broken_inside = False
         self._trouble = ""
         self.cause, self.is_not_chosen = -1, False
         self._ended_at: float | None = None
