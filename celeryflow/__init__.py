@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from celeryflow.graph.refs import unmapped as unmapped
     from celeryflow.graph.trace import phase as phase
     from celeryflow.run.history import history as history
+    from celeryflow.run.monitor import monitor as monitor
     from celeryflow.run.run import Run as Run
     from celeryflow.run.start import attach as attach
     from celeryflow.runtime.session import connect as connect
@@ -53,6 +54,7 @@ _PUBLIC = {
     "history": "run.history:history",
     "loop": "control:loop",
     "map": "workflow:map_items",
+    "monitor": "run.monitor:monitor",
     "phase": "graph.trace:phase",
     "shutdown": "runtime.session:shutdown",
     "step": "step:step",
