@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any, TypeAlias
 
@@ -11,8 +11,11 @@ from msgspec import structs
 
 from celeryflow.errors import ArgumentError
 from celeryflow.graph import checks, trace
+from celeryflow.graph.control import Decide
 from celeryflow.graph.mapped import Mapped, mapped_literal
+from celeryflow.graph.model import StepSpec
 from celeryflow.graph.refs import Ref
+from celeryflow.graph.traced import Callee
 from celeryflow.step import Step, step
 from celeryflow.workflow import Workflow
 
@@ -83,6 +86,26 @@ def listed(pattern: str, argument: str, given: Any) -> Mapped:
     if found is None or found.items is None:
         raise ArgumentError(f"{argument} of {pattern} must be a list, not {type(given).__name__}: {given!r:.200}.")
     return found
+
+
+def as_ref(value: Any) -> Any:
+    """What a part gave, as one Ref in a body: a workflow may return several, or a plain value."""
+    return value if trace.current() is None or isinstance(value, Ref) else step(keep)(value)
+
+
+def keep(value: Any) -> Any:
+    """Nothing done to it."""
+    return value
+
+
+def provided(check: Callable[[Any], bool], value: Any) -> AbstractContextManager[None]:
+    """A context whose steps run only if ``check(value)``, which becomes a step here, says so or does not raise."""
+    tracer, decide = trace.current(), Decide([check], has_otherwise=False)
+    if tracer is None:
+        decide(value)
+        return nullcontext()
+    spec = StepSpec(name=check.__name__, label=check.__name__)
+    return tracer.gated(tracer.decide(Callee(function=decide, spec=spec), value), 0)
 
 
 @contextmanager
