@@ -7,6 +7,18 @@ Steps are given when a pattern is made, data when it runs. Everything in here is
 from __future__ import annotations
 
 from celeryflow.patterns.checkpoints import checkpointed
+from celeryflow.patterns.etl import multi_source_etl
+from celeryflow.patterns.hierarchy import hierarchical
+from celeryflow.patterns.refinement import progressive_refinement
+from celeryflow.patterns.routing import Route, priority_routing
 from celeryflow.patterns.scatter import scatter_gather
 
-__all__ = ["checkpointed", "scatter_gather"]
+__all__ = [
+    "Route",
+    "checkpointed",
+    "hierarchical",
+    "multi_source_etl",
+    "priority_routing",
+    "progressive_refinement",
+    "scatter_gather",
+]
