@@ -46,7 +46,7 @@ from celeryflow.step import step
 from celeryflow.values.gathered import Gathered
 from celeryflow.workflow import Workflow, workflow
 
-NAME = "multi_source_etl"
+PATTERN = "multi_source_etl"
 
 OnSourceError = Literal["fail", "drop", "quarantine"]
 
@@ -107,17 +107,19 @@ def multi_source_etl(
     """
     if on_source_error not in [*_ON_ERROR]:
         choices = ", ".join(map(repr, _ON_ERROR))
-        raise InvalidOptionError(f"on_source_error of {NAME} must be one of {choices}, not {on_source_error!r:.200}.")
-    stages = [("extract", part(NAME, "extract", extract))]
+        raise InvalidOptionError(
+            f"on_source_error of {PATTERN} must be one of {choices}, not {on_source_error!r:.200}."
+        )
+    stages = [("extract", part(PATTERN, "extract", extract))]
     for name, given in (("transform", transform), ("validate", validate)):
-        if (found := optional_part(NAME, name, given)) is not None:
+        if (found := optional_part(PATTERN, name, given)) is not None:
             stages.append((name, found))
     etl = _Etl(
         stages=stages,
-        aggregate=optional_part(NAME, "aggregate", aggregate),
-        load=part(NAME, "load", load),
-        verify=optional_part(NAME, "verify", verify),
-        notify=optional_part(NAME, "notify", notify),
+        aggregate=optional_part(PATTERN, "aggregate", aggregate),
+        load=part(PATTERN, "load", load),
+        verify=optional_part(PATTERN, "verify", verify),
+        notify=optional_part(PATTERN, "notify", notify),
         on_source_error=on_source_error,
     )
 
@@ -140,7 +142,7 @@ class _Etl:
 
     def body(self, sources: Any) -> dict[str, Any]:
         """The workflow's body."""
-        given = listed(NAME, "sources", sources)
+        given = listed(PATTERN, "sources", sources)
         names = _names(given)
         staged = [*self._staged(sources)]
         with phase("collect"):
@@ -230,7 +232,7 @@ def _names(given: Mapped) -> list[Any]:
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise DuplicateNameError(
-            f"{NAME} got the source {twice[0]!r:.200} more than once. Each is extracted once and told of by itself: "
+            f"{PATTERN} got the source {twice[0]!r:.200} more than once. Each is extracted once and told of by itself: "
             "leave the others out, or give a dict, with a name for each."
         )
     return names

@@ -41,7 +41,7 @@ from celeryflow.graph.trace import phase
 from celeryflow.patterns.arguments import listed, part
 from celeryflow.workflow import Workflow, workflow
 
-NAME = "hierarchical"
+PATTERN = "hierarchical"
 
 
 def hierarchical(
@@ -76,10 +76,14 @@ def hierarchical(
     >>> total("all")
     3
     """
-    below, end, above = part(NAME, "children", children), part(NAME, "leaf", leaf), part(NAME, "aggregate", aggregate)
+    below, end, above = (
+        part(PATTERN, "children", children),
+        part(PATTERN, "leaf", leaf),
+        part(PATTERN, "aggregate", aggregate),
+    )
 
     def roll_up(node: Any, nodes: Any) -> Any:
-        if nodes is None or not listed(NAME, f"children of {node!r:.100}", nodes).items:
+        if nodes is None or not listed(PATTERN, f"children of {node!r:.100}", nodes).items:
             return end(node)
         return above(node, rolled_up.map(nodes, below.map(nodes)))
 

@@ -44,7 +44,7 @@ from celeryflow.patterns.arguments import keep, listed, optional_part, part
 from celeryflow.step import step
 from celeryflow.workflow import Workflow, workflow
 
-NAME = "progressive_refinement"
+PATTERN = "progressive_refinement"
 
 
 def progressive_refinement(
@@ -94,16 +94,16 @@ def progressive_refinement(
     ([0.5, 1.0, 12.5], 3, [2])
     """
     _check(threshold, max_iterations)
-    processed, scored = part(NAME, "process", process), part(NAME, "score", score)
-    finals = optional_part(NAME, "finalize", finalize) or step(keep)
-    warned = optional_part(NAME, "finalize_with_warnings", finalize_with_warnings) or step(keep)
+    processed, scored = part(PATTERN, "process", process), part(PATTERN, "score", score)
+    finals = optional_part(PATTERN, "finalize", finalize) or step(keep)
+    warned = optional_part(PATTERN, "finalize_with_warnings", finalize_with_warnings) or step(keep)
 
     def improve(state: dict[str, Any]) -> Any:
         results = processed.map([state["items"][i] for i in state["unmet"]])
         return step(merge)(state, results, scored.map(results), threshold)
 
     def progressive_refinement(items: Any) -> Any:
-        given = [*(listed(NAME, "items", items).items or ())]
+        given = [*(listed(PATTERN, "items", items).items or ())]
         start = {"items": given, "scores": [], "unmet": [*range(len(given))]}
         with phase("refine"):
             done = loop(workflow(improve), start, until=all_met, max_iterations=max_iterations)
@@ -155,14 +155,15 @@ def _number(item: int, score: Any) -> float:
         return float(score)
     except (TypeError, ValueError):
         raise ArgumentError(
-            f"the score of item {item} is {score!r:.200}, not a number. score= of {NAME} gives one, larger for better."
+            f"the score of item {item} is {score!r:.200}, not a number. "
+            f"score= of {PATTERN} gives one, larger for better."
         ) from None
 
 
 def _check(threshold: Any, max_iterations: Any) -> None:
     if isinstance(threshold, bool) or not isinstance(threshold, Real) or math.isnan(threshold):
-        raise InvalidOptionError(f"threshold of {NAME} must be a number, not {threshold!r:.200}.")
+        raise InvalidOptionError(f"threshold of {PATTERN} must be a number, not {threshold!r:.200}.")
     if isinstance(max_iterations, bool) or not isinstance(max_iterations, int) or max_iterations < 1:
         raise InvalidOptionError(
-            f"max_iterations of {NAME} must be a whole number from 1, not {max_iterations!r:.200}."
+            f"max_iterations of {PATTERN} must be a whole number from 1, not {max_iterations!r:.200}."
         )

@@ -47,7 +47,7 @@ from celeryflow.patterns.arguments import Part, at_priority, listed, optional_pa
 from celeryflow.step import Step, step
 from celeryflow.workflow import Workflow, workflow
 
-NAME = "priority_routing"
+PATTERN = "priority_routing"
 
 
 @dataclass(frozen=True)
@@ -130,15 +130,15 @@ def priority_routing(
     [('odd', -1), ('even', 1), ('odd', -3), ('even', 2)]
     """
     if not isinstance(routes, Mapping) or not routes:
-        raise ArgumentError(f"routes= of {NAME} takes a dict with a Route for each class, not {routes!r:.200}.")
+        raise ArgumentError(f"routes= of {PATTERN} takes a dict with a Route for each class, not {routes!r:.200}.")
     if otherwise is not None and not _is_in(otherwise, routes):
         hint = did_you_mean(otherwise, [str(name) for name in routes], "routes")
-        raise InvalidOptionError(f"otherwise= of {NAME} names no route: {otherwise!r:.200}.{hint}")
+        raise InvalidOptionError(f"otherwise= of {PATTERN} names no route: {otherwise!r:.200}.{hint}")
     ways = [_way(name, route) for name, route in routes.items()]
-    classified, combined = part(NAME, "classify", classify), optional_part(NAME, "combine", combine)
+    classified, combined = part(PATTERN, "classify", classify), optional_part(PATTERN, "combine", combine)
 
     def priority_routing(items: Any) -> Any:
-        given = [*(listed(NAME, "items", items).items or ())]
+        given = [*(listed(PATTERN, "items", items).items or ())]
         with phase("classify"):
             classes = classified.map(given)
             names, groups = step(sort, outputs=2)(given, classes, {way.name: way.batch_size for way in ways}, otherwise)
@@ -177,12 +177,12 @@ class _Way:
 
 def _way(name: Any, given: Any) -> _Way:
     if not isinstance(given, Route) and not callable(given):
-        raise ArgumentError(f"routes[{name!r}] of {NAME} takes a Route or a step, not {given!r:.200}.")
+        raise ArgumentError(f"routes[{name!r}] of {PATTERN} takes a Route or a step, not {given!r:.200}.")
     route = given if isinstance(given, Route) else Route(given)
     return _Way(
         name=name,
-        step=part(NAME, str(name), route.step),
-        on_complete=optional_part(NAME, f"{name} complete", route.on_complete),
+        step=part(PATTERN, str(name), route.step),
+        on_complete=optional_part(PATTERN, f"{name} complete", route.on_complete),
         priority=route.priority,
         batch_size=route.batch_size,
     )
@@ -238,14 +238,14 @@ def collect(names: list[Any], results: dict[Any, list[Any]]) -> dict[str, Any]:
 def _unknown(number: int, item: Any, name: Any, groups: Mapping[Any, Any]) -> str:
     hint = did_you_mean(str(name), [str(known) for known in groups], "routes")
     return (
-        f"item {number} of {NAME}, {item!r:.100}, is of class {name!r:.100}, for which there is no route.{hint} "
+        f"item {number} of {PATTERN}, {item!r:.100}, is of class {name!r:.100}, for which there is no route.{hint} "
         "Say with otherwise= which route takes such items."
     )
 
 
 def _as_list(batch: Any) -> list[Any] | None:
     try:
-        return None if isinstance(batch, dict) else [*(listed(NAME, "results", batch).items or ())]
+        return None if isinstance(batch, dict) else [*(listed(PATTERN, "results", batch).items or ())]
     except ArgumentError:
         return None
 
