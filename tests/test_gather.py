@@ -11,6 +11,7 @@ from conftest import assert_all_workers_are_free, failure_of
 from executions import Executions, wait_until
 
 import celeryflow as cf
+from celeryflow.values.gathered import MISSING
 
 pytestmark = pytest.mark.usefixtures("runtime")
 
@@ -193,3 +194,30 @@ def test_what_cannot_work_is_refused_at_once(nothing_is_written: None, body: Any
 def test_outside_of_a_workflow_it_gives_all_of_them() -> None:
     assert cf.gather({"a": 1, "b": 2}).as_dict() == {"a": 1, "b": 2}
     assert list(cf.gather([3, 4])) == [3, 4]
+
+
+class Witness:
+    """A value that leaves a file behind where it is read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.path.touch()
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_of_a_gather_only_what_is_asked_for_is_read(tmp_path: Path, inline: bool) -> None:
+    seen = tmp_path / "seen"
+
+    def body() -> Any:
+        found = cf.gather({"a": double(1), "witness": cf.step(Witness)(seen), "bad": double(None)})
+        return double(found["a"]), cf.step(dict)(found[MISSING])
+
+    run = cf.workflow(body).run(inline=inline)
+
+    assert run.result() == (4, {"bad": "failed: ValueError: nothing to double"})
+    assert not seen.exists()
+    assert run.value("gather")["witness"].path == seen
+    assert seen.exists()

@@ -9,7 +9,7 @@ from celeryflow.engine.read import Length, Outcome, Reader, is_omitted
 from celeryflow.errors import IntegrityError, WorkflowError
 from celeryflow.graph.mapped import check_keys, check_lengths, mapped_literal
 from celeryflow.graph.model import Edge
-from celeryflow.graph.refs import Each, Hole, fill, holes
+from celeryflow.graph.refs import Each, Hole, Path, fill, holes
 from celeryflow.values import codec
 from celeryflow.values.manifest import Call, Feed
 from celeryflow.values.vault import OMITTED, UPSTREAM, VALUE, Pointer
@@ -47,13 +47,12 @@ class Inputs:
     def value(self, hole: Hole) -> Any:
         """The value for a hole."""
         if hole.node in self._scalars:
-            value = self._scalars[hole.node]
-        else:
-            value = self.reader.value(self._feeds[hole.node])
-            if isinstance(value, _SCALARS):
-                self._scalars[hole.node] = value
-        for key in hole.path:
-            value = value[key]
+            return _at(self._scalars[hole.node], hole.path)
+        if hole.path:
+            return _at(self.reader.part(self._feeds[hole.node], hole.path[0]), hole.path[1:])
+        value = self.reader.value(self._feeds[hole.node])
+        if isinstance(value, _SCALARS):
+            self._scalars[hole.node] = value
         return value
 
     def chosen(self) -> Any:
@@ -139,6 +138,12 @@ class Inputs:
         if self._length is None:
             raise IntegrityError(f"the length of {self.call.step!r} is missing.")
         return self._length.items[number]
+
+
+def _at(value: Any, path: Path) -> Any:
+    for key in path:
+        value = value[key]
+    return value
 
 
 def _passed(reader: Reader, feed: Feed, outcome: Outcome) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -217,12 +217,24 @@ class Reader:
         keys = [*args[0]] if isinstance(args[0], dict) else None
         return keys, [(hole, -1) for hole in (args[0].values() if keys is not None else args[0])]
 
-    def _gathered(self, node: int, arrival: Arrival) -> Gathered[Any]:
+    def part(self, feed: Feed, key: Any) -> Any:
+        """What is at a key of a node's value; of what a gather has, nothing else is read."""
+        record = self._records([(feed.node, 0)])[0] if feed.origin < 0 else None
+        if record is not None:
+            kind, body = self.vault.open(record, (self.run, feed.node, 0))
+            if kind == GATHERED:
+                return self._gathered(feed.node, msgspec.msgpack.decode(body, type=Arrival), lambda k: k == key)[key]
+        return self.value(feed)[key]
+
+    def _gathered(
+        self, node: int, arrival: Arrival, is_wanted: Callable[[Any], bool] = lambda key: True
+    ) -> Gathered[Any]:
         call = self.call(node)
         feeds = {feed.node: feed for feed in call.feeds}
         keys, places = self.gathered_from(call)
         named = keys if keys is not None else range(len(places))
-        values = {named[i]: self._at(feeds[places[i][0].node], *places[i]) for i in arrival.present}
+        wanted = [i for i in arrival.present if is_wanted(named[i])]
+        values = {named[i]: self._at(feeds[places[i][0].node], *places[i]) for i in wanted}
         return Gathered(values, {named[i]: reason for i, reason in arrival.missing.items()})
 
     def _at(self, feed: Feed, hole: Hole, item: int) -> Any:

@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+
+
+class Facts(Enum):
+    """What can be had of a `Gathered` without its values."""
+
+    MISSING = "missing"
+
+
+MISSING = Facts.MISSING
+"""In a workflow's body ``gathered[MISSING]`` stands for its `missing`; no value is read for it."""
 
 
 class Gathered(Generic[T]):
@@ -49,8 +60,8 @@ class Gathered(Generic[T]):
     def __len__(self) -> int:
         return len(self._values)
 
-    def __getitem__(self, index: Any) -> T:
-        return self._values[index]
+    def __getitem__(self, index: Any) -> Any:
+        return self.missing if index is MISSING else self._values[index]
 
     def __repr__(self) -> str:
         return f"<Gathered: {len(self._values)} values, {len(self.missing)} missing>"
