@@ -43,7 +43,7 @@ from celeryflow.graph.mapped import Mapped
 from celeryflow.graph.trace import phase
 from celeryflow.patterns.arguments import Part, as_ref, listed, optional_part, part, provided
 from celeryflow.step import step
-from celeryflow.values.gathered import Gathered
+from celeryflow.values.gathered import MISSING, Gathered
 from celeryflow.workflow import Workflow, workflow
 
 PATTERN = "multi_source_etl"
@@ -74,6 +74,7 @@ def multi_source_etl(
     notify : step, workflow or function, optional
         Gets a summary, of a failed run too: the result's four entries, with None for what there is not, ``status``,
         "success" or "failure", and ``error``, the first error in words, or None. If it fails itself, so does the run.
+        Of a run that is stopped as a whole (a cancel, a time limit, ``fail_fast``) there is none.
     on_source_error : {"fail", "drop", "quarantine"}
         What a source does that fails in `extract`, `transform` or `validate`: fail the run once the others have come to
         their end, with nothing loaded; be left out; or be left out and kept in the result, with the data that it had.
@@ -147,7 +148,9 @@ class _Etl:
         staged = [*self._staged(sources)]
         with phase("collect"):
             places = [*zip(given.keys or range(len(names)), names, strict=True)]
-            told = step(collect)(places, [gather(data) for data in staged], self.on_source_error == "quarantine")
+            arrived = [gather(data) for data in staged]
+            kept = arrived[:-1] if self.on_source_error == "quarantine" else None
+            told = step(collect)(places, [found[MISSING] for found in arrived], kept)
             is_safe = self.on_source_error == "fail" or not names
             loading = nullcontext() if is_safe else provided(any_left, told["sources"])
         with loading:
@@ -176,15 +179,27 @@ class _Etl:
         return ended
 
 
-def collect(places: list[tuple[Any, Any]], stages: list[Gathered[Any]], is_kept: bool) -> dict[str, dict[Any, Any]]:
-    """How each source, found by its place, came through the stages; with `is_kept` the data of those that did not."""
+def collect(
+    places: list[tuple[Any, Any]], missing: list[dict[Any, str]], kept: list[Gathered[Any]] | None
+) -> dict[str, dict[Any, Any]]:
+    """How each source came through the stages, and what those had that did not.
+
+    Parameters
+    ----------
+    places : list of (place, name)
+        Index or key of each source in the maps, and what the result calls it.
+    missing : list of dict
+        For each stage what is not there after it, and why.
+    kept : list of Gathered or None
+        The data after each stage but the last, if it is to be kept.
+    """
     sources: dict[Any, str] = {}
     quarantined: dict[Any, Any] = {}
     for place, name in places:
-        failed = next((n for n, stage in enumerate(stages) if place in stage.missing), None)
-        sources[name] = SUCCESS if failed is None else _error(stages[failed].missing[place])
-        if failed is not None and is_kept:
-            quarantined[name] = stages[failed - 1][place] if failed else None
+        failed = next((n for n, reasons in enumerate(missing) if place in reasons), None)
+        sources[name] = SUCCESS if failed is None else _error(missing[failed][place])
+        if failed is not None and kept is not None:
+            quarantined[name] = kept[failed - 1][place] if failed else None
     return {"sources": sources, "quarantined": quarantined}
 
 
