@@ -55,8 +55,10 @@ class Run:
         The outcome of each unit, and what was stored for it, under which item.
     begun : set of int
         Nodes of which something was claimed.
-    measured, one_by_one : set of str
-        Codes that were seen to be quick, and those whose units are claimed one at a time since a worker died.
+    measured : set of str
+        Codes that were seen to be quick.
+    alone : dict of str to int
+        So many units of that code are claimed one at a time first, since a worker died.
     choices : dict of int to int
         What each decision came to.
     generation : int
@@ -81,7 +83,7 @@ class Run:
     losses: Counter[Unit] = field(default_factory=Counter)
     begun: set[int] = field(default_factory=set)
     measured: set[str] = field(default_factory=set)
-    one_by_one: set[str] = field(default_factory=set)
+    alone: Counter[str] = field(default_factory=Counter)
     choices: dict[int, int] = field(default_factory=dict)
     generation: int = 1
     untold: set[int] = field(default_factory=set)
@@ -183,8 +185,13 @@ class Run:
         if node.role is Role.DECIDE and result.outcome == "success":
             self.choices[result.node] = result.number
         if result.outcome == "success" and result.seconds >= 0:
-            self.measured.add(self.codes[result.node])
+            self._measure(self.codes[result.node], result.count)
         self._end_if_done(node)
+
+    def _measure(self, code: str, count: int) -> None:
+        self.alone[code] -= bool(self.alone[code]) and count == 1
+        if not self.alone[code]:
+            self.measured.add(code)
 
     def wait(self) -> None:
         """Retries that are due leave `delayed`."""
@@ -388,7 +395,8 @@ class World:
     def _charge(self, held: Held, started: Unit, failure: Result) -> None:
         run, results = held.run, []
         if started[0] < 0:
-            run.one_by_one |= {run.codes[node] for node, _, _ in held.ranges}
+            for node, _, count in held.ranges:
+                run.alone[run.codes[node]] += count
         else:
             run.losses[started] += 1
             most = run.graph.nodes[started[0]].spec.max_worker_losses
@@ -443,7 +451,7 @@ class World:
             assert is_right or (self.is_behind and unit[0] in run.ends), f"{unit} is not ready"
         codes = {run.codes[node] for node, _ in units}
         assert len(units) == len({*units})
-        assert len(units) == 1 or codes <= run.measured - run.one_by_one
+        assert len(units) == 1 or codes <= run.measured - {*+run.alone}
         for unit in claim.units:
             first, *others = units_of([(unit.node, unit.start, unit.count)])
             assert (unit.exceptions, unit.losses) == (run.exceptions[first], run.losses[first])
