@@ -54,6 +54,10 @@ def _grown(shape: str, size: int, field: str) -> Callable[[Found], float]:
     return lambda found: {(row["shape"], row["size"]): row[field] for row in found.get("growth", [])}[shape, size]
 
 
+def _viewed(work: str, field: str) -> Callable[[Found], float]:
+    return lambda found: {row["work"]: float(row[field]) for row in found.get("view", [])}[work]
+
+
 def _scaled(measured: Callable[[Found], float], factor: float) -> Callable[[Found], float]:
     return lambda found: factor * measured(found)
 
@@ -85,6 +89,15 @@ def _stalls(shape: str) -> list[Goal]:
     ]
 
 
+def _view(work: str, what: str) -> list[Goal]:
+    """Goals for what the live view costs while a run goes on."""
+    return [
+        Goal(what, "at most 5 % of a core in the kernel", 5, _scaled(_viewed(work, "cpu_share"), 100), unit="%"),
+        Goal(what, "at most 10 updates a second", 10, _viewed(work, "updates_a_second"), unit="a second"),
+        Goal(what, "the kernel held at most 10 ms", 10, _scaled(_viewed(work, "longest_hold_s"), 1e3), unit="ms"),
+    ]
+
+
 def _memory(shape: str, size: int, limit_mb: float) -> Goal:
     measured = _scaled(_grown(shape, size, "memory_bytes"), 1e-6)
     return Goal(f"{shape} of {size:,}", f"at most {limit_mb:g} MB in the server", limit_mb, measured, unit="MB")
@@ -106,6 +119,9 @@ GOALS = (
     *_stalls("fan-out"),
     _memory("map", 10_000, 5),
     _memory("chain", 1_000, 2),
+    *_view("boxes", "view of 480 steps"),
+    *_view("layers", "view of 1,000 steps"),
+    *_view("map", "view of a map of 100,000"),
     Goal("import", "at most 150 ms, Python's own start in it", 150, _scaled(_start_s("import"), 1e3), unit="ms"),
     Goal("celeryflow ps", "at most 300 ms", 300, _scaled(_start_s("ps"), 1e3), unit="ms"),
 )  # fmt: skip

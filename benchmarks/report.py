@@ -25,7 +25,7 @@ class Sheet(NamedTuple):
 
 def sheets(found: Found) -> list[Sheet]:
     """A table for each part that was measured."""
-    made = [_goals(found), _works(found), _traces(found), _starts(found), _growth(found), _control(found)]
+    made = [_goals(found), _works(found), _traces(found), _starts(found), _growth(found), _control(found), _view(found)]
     return [sheet for sheet in made if sheet.rows]
 
 
@@ -101,6 +101,18 @@ def _control(found: Found) -> Sheet:
         for row in found.get("control", [])
     ]  # fmt: skip
     return Sheet("Control flow that adds steps while it runs", columns, rows)
+
+
+def _view(found: Found) -> Sheet:
+    columns = ("run", "of size", "% of a core", "updates a second", "bytes an update", "first, kB", "longest hold, ms")
+    rows = [
+        (
+            row["title"], f"{row['size']:,}", f"{100 * row['cpu_share']:.1f}", f"{row['updates_a_second']:.1f}",
+            f"{row['bytes_an_update']:,.0f}", f"{row['first_bytes'] / 1e3:,.0f}", f"{1e3 * row['longest_hold_s']:.1f}",
+        )
+        for row in found.get("view", [])
+    ]  # fmt: skip
+    return Sheet("The live view's cost in the kernel", columns, rows)
 
 
 def _s(value: float) -> str:

@@ -39,7 +39,7 @@ def quiet(_: str) -> None:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a quick run of the command wrote."""
     target = tmp_path_factory.mktemp("bench") / "bench.json"
-    parts = ["map", "layers", "frame", "ticket", "growth"]
+    parts = ["map", "layers", "frame", "ticket", "growth", "view"]
     command = [sys.executable, "-W", "error", "-m", "benchmarks", "--quick", "--repeats", "1", "--json", str(target)]
     done = subprocess.run(
         [*command, "--contenders", "celeryflow", "pool", "--only", *parts],
@@ -78,6 +78,11 @@ def test_the_command_measures_celeryflow_beside_a_pool(measured: Path) -> None:
     assert {(row["shape"], row["size"]) for row in found["growth"]} == {
         (shape, size) for shape in ("map", "chain", "layers", "fan-out") for size in (100, 500)
     }
+    assert [(row["work"], row["size"]) for row in found["view"]] == [
+        ("boxes", 48), ("layers", 100), ("map", 10_000),
+    ]  # fmt: skip
+    assert all(0 < row["cpu_share"] < 2 and row["updates_a_second"] < 20 for row in found["view"])
+    assert all(row["first_bytes"] > 1_000 and row["longest_hold_s"] >= 0 for row in found["view"])
     assert all(row["memory_bytes"] > 0 and row["longest_ping_s"] > 0 for row in found["growth"])
 
 
