@@ -1,4 +1,4 @@
-"""One browser, one Jupyter server and one JupyterLab page for all of these tests; a notebook for each file of them."""
+"""One browser and one Jupyter server for all of these tests; a page and a kernel for each of the two front ends."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import NoReturn
 
 import pytest
 from conftest import Runtime
-from playwright.sync_api import BrowserContext, Error, Locator, Page, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Error, Locator, expect, sync_playwright
 
 from .jupyter import Server
-from .pages import Notebook, address, create
+from .pages import Notebook, address, cleared, create
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -74,40 +74,31 @@ def server(
 
 
 @pytest.fixture(scope="package")
-def lab(browser: BrowserContext, server: Server) -> Iterator[Page]:
-    """A page with JupyterLab, in which notebooks are opened beside each other."""
+def lab(browser: BrowserContext, server: Server) -> Iterator[Notebook]:
+    """A notebook in JupyterLab, with a kernel that all tests there share."""
     page = browser.new_page()
     page.goto(address(server, "lab", ""))
-    yield page
-    page.close()
+    yield from closing(Notebook(page, server, create(server, "flights")))
+
+
+@pytest.fixture(scope="package")
+def seven(browser: BrowserContext, server: Server) -> Iterator[Notebook]:
+    """The same in Notebook 7."""
+    page, path = browser.new_page(), create(server, "seven")
+    page.goto(address(server, "notebook", path))
+    yield from closing(Notebook(page, server, path))
+
+
+def closing(notebook: Notebook) -> Iterator[Notebook]:
+    yield notebook
+    notebook.close()
+    notebook.page.close()
 
 
 @pytest.fixture(scope="module")
-def opened(
-    request: pytest.FixtureRequest, browser: BrowserContext, server: Server
-) -> Iterator[Callable[..., Notebook]]:
-    """Opens a new notebook: in JupyterLab, or in Notebook 7. Both are closed at the end of the file."""
-    notebooks: list[Notebook] = []
-    pages: list[Page] = []
-
-    def open_(name: str, front_end: str = "lab") -> Notebook:
-        path = create(server, name)
-        if front_end == "lab":
-            page: Page = request.getfixturevalue("lab")
-            page.bring_to_front()
-        else:
-            page = browser.new_page()
-            pages.append(page)
-            page.goto(address(server, front_end, path))
-        notebooks.append(Notebook(page, server, path))
-        return notebooks[-1]
-
-    yield open_
-    for notebook in notebooks:
-        if not notebook.page.is_closed():
-            notebook.close()
-    for page in pages:
-        page.close()
+def notebook(lab: Notebook) -> Iterator[Notebook]:
+    """A notebook for the tests of a file: its kernel is warm and knows `FLIGHTS`, and its cells go with the file."""
+    yield from cleared(lab)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ window.driver = {
     return window.jupyterapp;
   },
 
-  // The notebook in front, or the one to open; ready once its kernel is.
+  // The notebook in front, or the one to open.
   async open(path) {
     const app = await this.app();
     const isLab = app.name === "JupyterLab";
@@ -18,9 +18,13 @@ window.driver = {
     await panel.context.ready;
     await panel.revealed;
     await panel.sessionContext.ready;
-    await panel.sessionContext.session.kernel.info;
     this.panel = panel;
     return panel.sessionContext.session.kernel.id;
+  },
+
+  // Waits until its kernel answers.
+  async ready() {
+    await this.kernel.info;
   },
 
   get kernel() {
@@ -77,6 +81,12 @@ window.driver = {
   async restart() {
     await this.panel.sessionContext.session.kernel.restart();
     await this.kernel.info;
+  },
+
+  async clear() {
+    if (this.kernel.status !== "idle") await this.kernel.interrupt();
+    const cells = this.panel.content.model.sharedModel;
+    cells.deleteCellRange(0, cells.cells.length);
   },
 
   async close() {

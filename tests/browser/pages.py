@@ -6,6 +6,7 @@ import json
 import re
 import secrets
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from celeryflow.view.words import TIMES
 
+from .cells import FLIGHTS
 from .jupyter import TOKEN, Server
 
 EMPTY = {
@@ -104,6 +106,7 @@ class Notebook:
     def __init__(self, page: Page, server: Server, path: str) -> None:
         self.page, self.server, self.path = page, server, path
         self.kernel_id: str = self.drive("open", path)
+        self.drive("ready")
 
     @property
     def file(self) -> Path:
@@ -153,9 +156,37 @@ class Notebook:
         saved: dict[str, Any] = json.loads(self.file.read_text())
         return saved
 
+    def show(self) -> None:
+        """Bring it to the front, before others that were opened in its page."""
+        self.drive("open", self.path)
+
+    def restart(self) -> None:
+        """Restart its kernel, which forgets everything."""
+        self.drive("restart")
+
+    def reopen(self) -> None:
+        """Close its tab, and open it in another, whether or not its kernel is busy: a notebook in Notebook 7."""
+        context = self.page.context
+        self.page.close()
+        self.page = context.new_page()
+        self.page.goto(address(self.server, "notebook", self.path))
+        self.kernel_id = self.drive("open", self.path)
+
+    def clear(self) -> None:
+        """Take all cells out of it, and stop what runs."""
+        self.drive("clear")
+
     def close(self) -> None:
         """Close it, and end its kernel."""
         self.drive("close")
+
+
+def cleared(notebook: Notebook) -> Iterator[Notebook]:
+    """A notebook that others use, too: at first its kernel knows `FLIGHTS`, and in the end its cells are gone."""
+    notebook.page.bring_to_front()
+    notebook.run(FLIGHTS)
+    yield notebook
+    notebook.clear()
 
 
 def create(server: Server, name: str) -> str:

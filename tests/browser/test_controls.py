@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
 from playwright.sync_api import expect
 
-from .cells import FLIGHTS
 from .pages import Notebook
-
-
-@pytest.fixture(scope="module")
-def notebook(opened: Callable[..., Notebook]) -> Notebook:
-    notebook = opened("controls")
-    notebook.run(FLIGHTS)
-    return notebook
 
 
 def test_cancel_stops_a_run_that_a_cell_awaits(notebook: Notebook) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import expect
 
-from .cells import FLIGHTS
-from .pages import Cell, Notebook
+from .pages import Cell, Notebook, cleared
 
 
-@pytest.fixture(scope="module", params=["lab", "notebook"])
-def notebook(request: pytest.FixtureRequest, opened: Callable[..., Notebook]) -> Notebook:
-    notebook = opened(f"first-sight-{request.param}", request.param)
-    notebook.run(FLIGHTS)
-    return notebook
+@pytest.fixture(scope="module", params=["lab", "seven"])
+def notebook(request: pytest.FixtureRequest) -> Iterator[Notebook]:
+    yield from cleared(request.getfixturevalue(request.param))
 
 
 @pytest.fixture(scope="module")

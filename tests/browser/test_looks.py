@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from .cells import FLIGHTS, STATES
+from .cells import STATES
 from .pages import Cell, Notebook
-
-
-@pytest.fixture(scope="module")
-def notebook(opened: Callable[..., Notebook]) -> Notebook:
-    notebook = opened("looks")
-    notebook.run(FLIGHTS)
-    return notebook
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +90,13 @@ def test_the_end_of_a_run_is_told_politely(notebook: Notebook) -> None:
     expect(region).to_contain_text("success")
 
 
-def test_nothing_moves_for_those_who_want_it_so(views: list[Cell], lab: Page) -> None:
+def test_nothing_moves_for_those_who_want_it_so(views: list[Cell], notebook: Notebook) -> None:
     moving = """(root) => [root, ...root.querySelectorAll("*")].filter((element) => {
         const style = getComputedStyle(element);
         const lasts = (text) => text.split(",").some((each) => parseFloat(each) > 0.001);
         return (style.animationName !== "none" && lasts(style.animationDuration)) || lasts(style.transitionDuration);
     }).map((element) => element.outerHTML.slice(0, 100))"""
-    lab.emulate_media(reduced_motion="reduce")
+    notebook.page.emulate_media(reduced_motion="reduce")
     views[0].show()
     assert views[0].root.evaluate(moving) == []
-    lab.emulate_media(reduced_motion=None)
+    notebook.page.emulate_media(reduced_motion=None)

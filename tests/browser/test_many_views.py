@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import expect
 
-from .cells import FLIGHTS
-from .jupyter import Server
-from .pages import Cell, Notebook, address
+from .pages import Cell, Notebook, cleared
 
 COUNTS = """
 import threading
@@ -19,14 +18,6 @@ from comm import get_comm_manager
 def counts():
     return [threading.active_count(), len(get_comm_manager().comms)]
 """
-
-
-@pytest.fixture(scope="module")
-def notebook(opened: Callable[..., Notebook]) -> Notebook:
-    notebook = opened("many-views")
-    notebook.run(FLIGHTS)
-    notebook.run(COUNTS)
-    return notebook
 
 
 def test_a_run_that_is_shown_twice_says_the_same_in_both_places(notebook: Notebook) -> None:
@@ -55,89 +46,82 @@ def test_runs_beside_each_other_stay_under_their_own_cells(notebook: Notebook) -
         expect(cell.root).to_have_count(1)
 
 
-def test_a_cell_that_is_run_again_shows_the_new_run_alone(notebook: Notebook) -> None:
-    cell = notebook.cell("import os\nrun = flights_etl.run(bad=[0] if not os.path.exists('again') else [])\nrun").run()
+def test_a_cell_that_is_run_again_shows_the_new_run_alone_and_leaves_nothing_of_the_old(notebook: Notebook) -> None:
+    """Neither threads nor comms."""
+    notebook.run(COUNTS)
+    cell = notebook.cell("run = flights_etl.run(bad=[] if Path('again').exists() else [0])\nrun").run()
     cell.view.ends("failure")
+    before = notebook.ask("counts()")
     notebook.open_gate("again")
-    cell.run()
-    expect(cell.root).to_have_count(1)
-    cell.view.ends("success")
-    assert notebook.ask("run.id") in cell.root.inner_text()
-
-
-def test_finished_views_leave_no_thread_behind(notebook: Notebook) -> None:
-    notebook.run("flights_etl.run()").view.ends("success")
-    threads = notebook.ask("counts()")[0]
-    for _ in range(3):
-        notebook.run("flights_etl.run()").view.ends("success")
-    ended = notebook.run(
-        f"""
-        import time
-        until = time.monotonic() + 10
-        while threading.active_count() > {threads} and time.monotonic() < until:
-            time.sleep(0.05)
-        """
-    )
-    assert ended.printed() == ""
-    assert notebook.ask("counts()")[0] <= threads
-
-
-def test_a_cell_that_is_run_again_and_again_leaves_no_comm_behind(notebook: Notebook) -> None:
-    cell = notebook.cell("flights_etl.run()").run()
-    cell.view.ends("success")
-    cell.run()
-    cell.view.ends("success")
-    before = notebook.ask("counts()")[1]
-    for _ in range(3):
+    for _ in range(2):
         cell.run()
         cell.view.ends("success")
-    assert notebook.ask("counts()")[1] <= before
+    expect(cell.root).to_have_count(1)
+    expect(cell.root).to_contain_text(notebook.ask("run.id"))
+    ended = notebook.run(
+        f"""
+        until = time.monotonic() + 10
+        while not all(now <= then for now, then in zip(counts(), {before})) and time.monotonic() < until:
+            time.sleep(0.05)
+        print(counts())
+        """
+    )
+    assert all(now <= then for now, then in zip(json.loads(ended.printed()), before, strict=True))
 
 
 @pytest.fixture
-def alone(browser: BrowserContext, opened: Callable[..., Notebook], server: Server) -> Iterator[Notebook]:
-    """A notebook in a page of its own, which a test may close or whose kernel it may restart."""
-    notebook = opened("alone", "notebook")
-    notebook.run(FLIGHTS)
-    yield notebook
+def alone(seven: Notebook) -> Iterator[Notebook]:
+    """A notebook in a tab of its own, which a test may close or whose kernel it may restart."""
+    yield from cleared(seven)
 
 
-def reopened(notebook: Notebook, browser: BrowserContext) -> Notebook:
-    """The same notebook in another tab, after its tab was closed."""
-    notebook.page.close()
-    page = browser.new_page()
-    page.goto(address(notebook.server, "notebook", notebook.path))
-    return Notebook(page, notebook.server, notebook.path)
-
-
-def test_a_tab_that_is_closed_and_opened_again_goes_on_showing_the_run(
-    alone: Notebook, browser: BrowserContext
-) -> None:
+def test_a_tab_that_is_closed_and_opened_again_goes_on_showing_the_run(alone: Notebook) -> None:
     gate = alone.gate()
     at = alone.run(f"run = flights_etl.submit(gate={gate!r})\nrun").at
     alone.save()
-    again = reopened(alone, browser)
-    cell = Cell(again, at).show()
+    alone.reopen()
+    cell = Cell(alone, at).show()
     cell.view.expect_box("clean", "running")
     alone.open_gate(gate)
     cell.view.ends("success")
     expect(cell.root).to_have_count(1)
-    again.close()
-    again.page.close()
 
 
-def test_after_a_restart_the_old_view_offers_nothing_and_attach_has_a_new_one(alone: Notebook) -> None:
+def test_a_tab_that_is_opened_again_while_a_cell_blocks_shows_the_run(alone: Notebook) -> None:
+    gate = alone.gate()
+    cell = alone.start(f"flights_etl.run(gate={gate!r})")
+    cell.view.expect_box("clean", "running")
+    expect(cell.output.locator(".cf-slot")).to_have_count(1)  # it is kept
+    alone.save()
+    alone.reopen()
+    again = Cell(alone, cell.at).show()
+    expect(again.root).to_have_count(1)
+    expect(again.view.status).to_contain_text("running")
+    alone.open_gate(gate)
+    again.view.ends("success")
+    again.view.expect_box("save", "success")
+
+
+def test_after_a_restart_the_cell_shows_how_the_run_stood_and_attach_shows_it_live(alone: Notebook) -> None:
     gate = alone.gate()
     old = alone.run(f"run = flights_etl.submit(gate={gate!r})\nrun")
     old.view.expect_box("clean", "running")
+    expect(old.output.locator(".cf-slot")).to_have_count(1)  # it is kept
     run_id = alone.ask("run.id")
-    alone.drive("restart")
+    alone.save()
+    alone.restart()
+    expect(old.show().output.get_by_role("button", name="Cancel", exact=True, disabled=False)).to_have_count(0)
+
+    alone.reopen()
+    old = Cell(alone, old.at).show()
+    expect(old.root.locator("img")).to_be_visible()
+    expect(old.view.status).to_contain_text("running")
+    for text in ("So it was at", f"cf.attach('{run_id}')"):
+        expect(old.output).to_contain_text(text)
+    expect(old.output).not_to_contain_text("widget")
+
     new = alone.run(f"import celeryflow as cf\ncf.attach({run_id!r})")
     new.view.expect_box("clean", "running")
-    enabled = old.output.get_by_role("button", name="Cancel", exact=True, disabled=False)
-    old.show()
-    expect(enabled).to_have_count(0)
     alone.open_gate(gate)
-    new.show()
     new.view.ends("success")
     assert alone.ask(f"cf.attach({run_id!r}).result()") == {"total": 76}

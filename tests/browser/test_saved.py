@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from nbconvert import HTMLExporter
+from playwright.sync_api import Page, expect
 
-from .cells import FLIGHTS
-from .pages import Cell, Notebook, address, create
+from .pages import Cell, Notebook, create
 
 SECRET = "hunter2-0123456789"
 LOGIN = f"""
@@ -34,13 +32,6 @@ run
 
 
 @pytest.fixture(scope="module")
-def notebook(opened: Callable[..., Notebook]) -> Notebook:
-    notebook = opened("saved")
-    notebook.run(FLIGHTS)
-    return notebook
-
-
-@pytest.fixture(scope="module")
 def saved(notebook: Notebook) -> dict[str, Any]:
     """The file of a notebook with a run that failed, one that succeeded, and one that a cell shows twice."""
     notebook.run("flights_etl.run(bad=[2])").view.ends("failure")
@@ -52,13 +43,15 @@ def saved(notebook: Notebook) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def exported(saved: dict[str, Any], notebook: Notebook, browser: BrowserContext) -> Page:
+def exported(saved: dict[str, Any], notebook: Notebook) -> Iterator[Page]:
     """The notebook as nbconvert's HTML, in a page."""
-    command = [sys.executable, "-m", "nbconvert", "--to", "html", str(notebook.file)]
-    subprocess.run(command, check=True, capture_output=True)
-    page = browser.new_page()
-    page.goto(notebook.file.with_suffix(".html").as_uri(), wait_until="domcontentloaded")
-    return page
+    shown, _ = HTMLExporter().from_filename(notebook.file)
+    target = notebook.file.with_suffix(".html")
+    target.write_text(shown)
+    page = notebook.page.context.new_page()
+    page.goto(target.as_uri(), wait_until="domcontentloaded")
+    yield page
+    page.close()
 
 
 def test_a_saved_notebook_has_the_picture_as_html_and_as_text(saved: dict[str, Any]) -> None:
@@ -111,22 +104,19 @@ def test_exported_html_says_nothing_of_widgets_that_are_not_there(exported: Page
     assert "widget" not in text.lower()
 
 
-@pytest.mark.parametrize("front_end", ["lab", "notebook"])
 def test_a_saved_notebook_that_is_opened_with_another_kernel_shows_the_final_picture(
-    saved: dict[str, Any], notebook: Notebook, browser: BrowserContext, front_end: str
+    saved: dict[str, Any], notebook: Notebook
 ) -> None:
-    path = create(notebook.server, f"copy-{front_end}")
+    path = create(notebook.server, "copy")
     (notebook.server.directory / path).write_text(json.dumps(saved))
-    page = browser.new_page()
-    page.goto(address(notebook.server, front_end, path))
-    copy = Notebook(page, notebook.server, path)
+    copy = Notebook(notebook.page, notebook.server, path)
     at = next(at for at, cell in enumerate(saved["cells"]) if bundles(cell))
     cell = Cell(copy, at).show()
     expect(cell.output.locator("section.celeryflow:visible")).to_have_count(1)
     expect(cell.output.locator("section.celeryflow:visible .cf-chip")).to_contain_text("failure")
     expect(cell.output.get_by_text("widget")).to_have_count(0)
     copy.close()
-    page.close()
+    notebook.show()
 
 
 def test_the_text_of_a_cell_that_prints_a_run_has_no_control_codes(notebook: Notebook) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, expect
 
 from .pages import Cell, Notebook
 
@@ -84,7 +84,7 @@ def flights_etl(stop=10_000, bad=(), asleep=False):
     with cf.phase("extract"):
         flights = extract.options(name="extract_flights")("flights", True)
         weather = extract.options(name="extract_weather")("weather", False)
-        planes = extract.options(name="extract_planes")("planes", False, asleep)
+        planes = extract.options(name="extract_planes", priority=6)("planes", False, asleep)
     with cf.phase("transform"):
         checked = validate.map(clean.map(flights, stop), cf.unmapped(bad))
     with cf.phase("aggregate"):
@@ -94,12 +94,10 @@ def flights_etl(stop=10_000, bad=(), asleep=False):
 """
 
 
-@pytest.fixture(scope="module", params=["lab"])
-def notebook(request: pytest.FixtureRequest, opened: Callable[..., Notebook]) -> Notebook:
-    notebook = opened("flights", request.param)
+@pytest.fixture(scope="module", autouse=True)
+def defined(notebook: Notebook) -> None:
     notebook.run(STEPS)
     notebook.run(WORKFLOW)
-    return notebook
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +129,12 @@ def test_a_run_that_failed(notebook: Notebook, take: Callable[[Locator, str], No
     take(cell.root, "notebook-failed")
 
 
-def test_the_whole_of_jupyterlab(notebook: Notebook, lab: Page, take: Callable[[Locator, str], None]) -> None:
+def test_the_whole_of_jupyterlab(notebook: Notebook, take: Callable[[Locator, str], None]) -> None:
     cell = notebook.run("flights_etl.run()")
     cell.view.ends("success")
     cell.view.box("join").click()
     expect(cell.view.aside).to_contain_text("dep_time")
-    take(lab.locator("#main"), "notebook-lab")
+    take(notebook.page.locator("#main"), "notebook-lab")
 
 
 def test_a_run_half_way(running: Cell, take: Callable[[Locator, str], None]) -> None:
