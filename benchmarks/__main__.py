@@ -1,8 +1,8 @@
 """Measures celeryflow beside what a user would pick instead, and its own cost as work grows.
 
 Contenders take turns in one run, inputs differ in each repeat, and executions are counted in the workers.
-Parts are the works (map, chain, …), "traces", "starts", "growth", "control" (loops, sub-workflows, recursion) and
-"view" (what the live view costs the kernel).
+Parts are the works (map, chain, …), "traces", "starts", "growth", "control" (loops, sub-workflows, recursion),
+"view" (what the live view costs the kernel) and "page" (what it costs the page, in Chromium).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import growth, machine, measure, report, starts, steps, traces, view
+from benchmarks import growth, machine, measure, page, report, starts, steps, traces, view
 from benchmarks.contenders import NAMES, started
 from benchmarks.goals import Found
 from benchmarks.works import WORKS
 
 ROOT = Path(__file__).parents[1]
 QUICK_DIVISOR, QUICK_SIZES, QUICK_TASKS = 10, (100, 500), 150
-PARTS = (*(work.name for work in WORKS), "traces", "starts", "growth", "control", "view")
+PARTS = (*(work.name for work in WORKS), "traces", "starts", "growth", "control", "view", "page")
 
 
 def run(options: argparse.Namespace) -> Found:
@@ -42,6 +42,8 @@ def run(options: argparse.Namespace) -> Found:
         found["control"] = growth.measure_control(options.repeats, found["divisor"], _say)
     if "view" in options.only:
         found["view"] = view.measure(options.repeats, found["divisor"], _say)
+    if "page" in options.only:
+        found["page"] = page.measure(_say)
     return {**found, "load": [load, os.getloadavg()[0]]}
 
 

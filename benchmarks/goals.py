@@ -58,6 +58,10 @@ def _viewed(work: str, field: str) -> Callable[[Found], float]:
     return lambda found: {row["work"]: float(row[field]) for row in found.get("view", [])}[work]
 
 
+def _paged(field: str) -> Callable[[Found], float]:
+    return lambda found: {row["work"]: float(row[field]) for row in found.get("page", [])}["page"]
+
+
 def _scaled(measured: Callable[[Found], float], factor: float) -> Callable[[Found], float]:
     return lambda found: factor * measured(found)
 
@@ -122,6 +126,9 @@ GOALS = (
     *_view("boxes", "view of 480 steps"),
     *_view("layers", "view of 1,000 steps"),
     *_view("map", "view of a map of 100,000"),
+    Goal("view in JupyterLab", "seen at most 100 ms after run()", 100, _scaled(_paged("seen_s"), 1e3), unit="ms"),
+    Goal("view in JupyterLab", "at most 50 ms of the page an update", 50, _scaled(_paged("update_s"), 1e3), unit="ms"),
+    Goal("view in JupyterLab", "at most 5 % of a core in the kernel", 5, _scaled(_paged("cpu_share"), 100), unit="%"),
     Goal("import", "at most 150 ms, Python's own start in it", 150, _scaled(_start_s("import"), 1e3), unit="ms"),
     Goal("celeryflow ps", "at most 300 ms", 300, _scaled(_start_s("ps"), 1e3), unit="ms"),
 )  # fmt: skip

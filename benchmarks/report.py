@@ -25,8 +25,8 @@ class Sheet(NamedTuple):
 
 def sheets(found: Found) -> list[Sheet]:
     """A table for each part that was measured."""
-    made = [_goals(found), _works(found), _traces(found), _starts(found), _growth(found), _control(found), _view(found)]
-    return [sheet for sheet in made if sheet.rows]
+    parts = (_goals, _works, _traces, _starts, _growth, _control, _view, _page)
+    return [sheet for part in parts if (sheet := part(found)).rows]
 
 
 def _goals(found: Found) -> Sheet:
@@ -113,6 +113,18 @@ def _view(found: Found) -> Sheet:
         for row in found.get("view", [])
     ]  # fmt: skip
     return Sheet("The live view's cost in the kernel", columns, rows)
+
+
+def _page(found: Found) -> Sheet:
+    columns = ("run", "seen after, ms", "an update, ms", "longest task, ms", "updates", "late at the end, ms")
+    rows = [
+        (
+            row["title"], f"{1e3 * row['seen_s']:.0f}", f"{1e3 * row['update_s']:.1f}",
+            f"{1e3 * row['longest_task_s']:.0f}", f"{row['updates']:,}", f"{1e3 * row['late_s']:.0f}",
+        )
+        for row in found.get("page", [])
+    ]  # fmt: skip
+    return Sheet("The live view's cost in the page (JupyterLab, its own work included)", columns, rows)
 
 
 def _s(value: float) -> str:

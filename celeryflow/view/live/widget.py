@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 from functools import cache
 from importlib.resources import files
@@ -16,15 +18,16 @@ from celeryflow.view.live.scene import SIGNS, Mark
 
 @cache
 def _script() -> str:
-    """The program of the view: its parts in order, which is all that a front end has to load."""
-    parts = sorted((files("celeryflow.view") / "static" / "live").iterdir(), key=lambda part: part.name)
-    return "\n".join(part.read_text(encoding="utf-8") for part in parts if part.name.endswith(".js"))
+    """The program of the view: its styles, and its parts in order, which is all that a front end has to load.
 
-
-@cache
-def _styles() -> str:
-    own = (files("celeryflow.view") / "static" / "live" / "live.css").read_text(encoding="utf-8")
-    return f"{style()}\n{own}"
+    As `_css`, anywidget would set the styles anew for each run, and the browser then look at its whole page again.
+    """
+    folder = files("celeryflow.view") / "static" / "live"
+    parts = sorted(part.name for part in folder.iterdir() if part.name.endswith(".js"))
+    styles = f"{style()}\n{(folder / 'live.css').read_text(encoding='utf-8')}"
+    name = f"celeryflow-{hashlib.sha256(styles.encode()).hexdigest()[:16]}"
+    head = f"const STYLES = {json.dumps({'id': name, 'text': styles})};"
+    return "\n".join([head, *((folder / part).read_text(encoding="utf-8") for part in parts)])
 
 
 class Model(anywidget.AnyWidget):
@@ -36,7 +39,6 @@ class Model(anywidget.AnyWidget):
     """
 
     _esm = _script()
-    _css = _styles()
     name = traitlets.Unicode().tag(sync=True)
     run = traitlets.Unicode().tag(sync=True)
     slot = traitlets.Unicode().tag(sync=True)
@@ -51,9 +53,9 @@ class Model(anywidget.AnyWidget):
     rows: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
     aside = traitlets.Unicode().tag(sync=True)
 
-    def __init__(self, name: str, run: str) -> None:
+    def __init__(self, name: str, run: str, **traits: Any) -> None:
         self.everything: dict[str, Any] = {"seq": 0, "marks": []}
-        super().__init__(name=name, run=run, slot=secrets.token_hex(8))
+        super().__init__(name=name, run=run, slot=secrets.token_hex(8), **traits)
 
     def tell(self, marks: list[Mark], **traits: Any) -> None:
         """Send what is new, in one message: marks of boxes that are others than they were, and traits."""

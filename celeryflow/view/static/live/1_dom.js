@@ -24,7 +24,11 @@ function setAttribute(node, name, value) {
 }
 
 function setText(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+  const inside = node.firstChild;
+  // New words in the text that is there: no element comes or goes, of which the page around would have to be told.
+  if (inside?.nodeType === Node.TEXT_NODE && !inside.nextSibling) {
+    if (inside.data !== text) inside.data = text;
+  } else if (node.textContent !== text) node.textContent = text;
 }
 
 function setClass(node, name, isOn) {
