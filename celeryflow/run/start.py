@@ -64,7 +64,7 @@ def submit(
     JobTaken
         If another caller has started a run of the job since this one looked.
     """
-    prepare()  # while the runtime starts, and the run is sealed
+    prepare(traced.graph)  # while the runtime starts, and the run is sealed
     session, tenant = sessions.current(), options and options.tenant
     link, graph = session.link, traced.graph
     _check_versions(link.store.live_workers())

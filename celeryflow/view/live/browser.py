@@ -32,17 +32,27 @@ MOST_LISTED = 40
 class Browser:
     """Shows a run to all its displays in front ends, by one model.
 
+    Parameters
+    ----------
+    follower : Follower
+        Of the run.
+    early : Early or None
+        Its picture, where that is ready: then it goes with the first message.
+
     Attributes
     ----------
     is_seen : bool
         Whether a front end has said that it shows the run.
+    keeps_pages : bool
+        Whether it has said, too, that the live view takes the place of the run's page, if that is in its document.
     """
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, early: scene.Early | None = None) -> None:
         self._follower, self._run = follower, follower.run
-        self.model = Model(words.plain(self._run.graph.name, 80), self._run.id)
-        self.is_seen = False
-        self._drawn: Drawing | None = None
+        begun = {} if early is None else {"picture": early.picture, "states": scene.states(early.drawn)}
+        self.model = Model(words.plain(self._run.graph.name, 80), self._run.id, **begun)
+        self.is_seen = self.keeps_pages = False
+        self._drawn: Drawing | None = None if early is None else early.drawn
         self._opened: frozenset[str] = frozenset()
         self._all_at, self._countdown = 0.0, Countdown()
         self._log_until, self._log_after = 0.0, ""
@@ -107,7 +117,8 @@ class Browser:
         self.model.send({"what": "heard", "id": message.get("id")})
 
     def _here(self, message: Message) -> None:
-        self.is_seen = True
+        self.is_seen, self.keeps_pages = True, message.get("keeps") is True
+        self._follower.show_soon()
 
     def _cancel(self, message: Message) -> None:
         self._run.cancel()

@@ -27,9 +27,10 @@ INSTALL_THERE = "No live view: where Jupyter itself runs, pip install anywidget 
 class Page:
     """One display of a run.
 
-    While the run goes on it is the live view, and where no front end answers a page that is drawn anew from time to
-    time. In the end it is the static page, without the widget, so that what is saved shows the run wherever it is
-    opened. The live view then takes the page's place in the open notebook by itself, as long as the kernel lives.
+    At first it is the live view. Once that is there it is the static page, without the widget, so that what is saved
+    shows the run wherever it is opened, even if the kernel dies; and once more when the run is over. In the open
+    notebook the live view takes the page's place by itself, as long as the kernel lives. Where the front end cannot do
+    that the page comes with the run's end, and where none answers it is drawn anew from time to time.
 
     Parameters
     ----------
@@ -59,9 +60,9 @@ class Page:
         return PERIOD_S
 
     def show(self, look: Look) -> None:
-        """Keep the run's end; while it goes on nothing, unless nobody shows it otherwise."""
+        """Keep the run's end; while it goes on once how it stands, and more often if nobody shows it otherwise."""
         began = time.monotonic()
-        if look.is_over or look.trouble or (not self._is_live() and began >= self._next_at):
+        if look.is_over or look.trouble or self._is_to_be_kept() or (not self._is_live() and began >= self._next_at):
             self._publish(self._page(look))
             self._next_at = time.monotonic() + max(PERIOD_S, (time.monotonic() - began) / SHARE_OF_A_CORE)
 
@@ -71,9 +72,13 @@ class Page:
             return False
         return self._browser.is_seen or time.monotonic() < self._opened_at + UNSEEN_S
 
+    def _is_to_be_kept(self) -> bool:
+        """Whether there is no page yet, and the live view would show itself in its place."""
+        return self._browser is not None and self._browser.keeps_pages and WIDGET in self._kept
+
     def _first(self) -> dict[str, object]:
         """What is there at once, without waiting for a picture; and what is left if the kernel dies."""
-        said = f"{self._name}: run {self._run_id} goes on. How it stands: cf.attach({self._run_id!r})"
+        said = f"{self._name}: run {self._run_id} goes on. {self._now()}"
         shown = {} if self._browser is None else {WIDGET: _view_of(self._browser)}
         page = {} if self._is_text else {"text/html": f"<p>{escape(said)}</p>"}
         return {**shown, **page, "text/plain": said}
@@ -95,7 +100,13 @@ class Page:
             return words.plain(look.trouble, 500)
         if self._browser is None:
             return INSTALL
-        return "" if self._is_live() or look.is_over else INSTALL_THERE
+        if look.is_over:
+            return ""
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(look.now))
+        return f"So it was at {at}. {self._now()}" if self._is_live() else INSTALL_THERE
+
+    def _now(self) -> str:
+        return f"How it stands: cf.attach({self._run_id!r})"
 
     def _publish(self, bundle: dict[str, object], is_new: bool = False) -> None:
         from IPython.display import display

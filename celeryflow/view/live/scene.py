@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+from celeryflow.graph.model import Graph
 from celeryflow.graph.states import STATE_BYTES, State
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.snapshot.summary import Summary
 from celeryflow.view import words
-from celeryflow.view.boxes import Box, Drawing
+from celeryflow.view.boxes import Box, Drawing, drawing
 from celeryflow.view.dot import bare
 from celeryflow.view.layout import lay_out
 from celeryflow.view.live.follower import Look
@@ -22,6 +23,20 @@ Mark = tuple[str, str, str, float, float]
 
 SIGNS = {byte: [state.value, words.GLYPHS[state]] for byte, state in STATE_BYTES.items()}
 """Name and sign of each state, by the byte that stands for it."""
+
+
+class Early(NamedTuple):
+    """A workflow as it is drawn before its run has begun."""
+
+    graph: Graph
+    drawn: Drawing
+    picture: dict[str, Any]
+
+
+def early(graph: Graph) -> Early:
+    """What can be had ready of a run's picture while the run is submitted."""
+    drawn = drawing(graph)
+    return Early(graph, drawn, picture(drawn))
 
 
 def picture(drawn: Drawing) -> dict[str, Any]:

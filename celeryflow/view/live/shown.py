@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from celeryflow.config import view_mode
-from celeryflow.view.layout import lay_out
+from celeryflow.graph.model import Graph
 from celeryflow.view.live.follower import Follower, Shown
 from celeryflow.view.live.where import Place, cell, place, shell
 
 if TYPE_CHECKING:
     from celeryflow.view.live.browser import Browser
     from celeryflow.view.live.page import Page
+    from celeryflow.view.live.scene import Early
 
 LOOK_S, SETTLE_S = 1.0, 10.0
 """How long a cell waits at most to know whether a run is over, and then for the picture of its end."""
+
+EARLY_NODES = 2_000
+"""Runs of at most so many steps are drawn while they are submitted."""
 
 MOST_KEPT = 50
 """Finished runs whose live views are kept for clicks; older ones keep the static page that stands there anyway."""
@@ -34,8 +38,8 @@ class _Shown:
         self.browser: Browser | None = None
         self.pages: list[Page] = []
         if view_mode() == "auto" and (make := _widgets()) is not None:
-            self.browser = make(self.follower)
-            self.follower.add(self.browser)
+            early = _early if _early is not None and _early.graph is run.graph else None
+            self.browser = make(self.follower, early)
 
     def open(self) -> None:
         """Show it under the cell that is running, once."""
@@ -44,8 +48,9 @@ class _Shown:
         here, run = cell(), self.follower.run
         if not self.is_in(here.execution):
             page = Page(run.graph, run.id, here, self.browser, is_text=view_mode() == "text")
+            fresh = () if self.browser is None or self.pages else (self.browser,)
             self.pages.append(page)
-            self.follower.add(page)
+            self.follower.add(*fresh, page)  # not before it stands there: the two threads would keep each other waiting
 
     def is_in(self, execution: str) -> bool:
         """Whether it stands under this cell already."""
@@ -64,16 +69,24 @@ _runs: dict[str, _Shown] = {}
 _lock = threading.Lock()
 
 
-def prepare() -> None:
-    """Begin to load what a live view needs, beside what else there is to do until it is needed."""
+_early: Early | None = None
+"""The latest picture that was drawn while its run was submitted."""
+
+
+def prepare(graph: Graph) -> None:
+    """Begin with what a live view of a run needs, beside what else there is to do until it is shown."""
     if place() is Place.NOTEBOOK and view_mode() == "auto":
-        threading.Thread(target=_warm_up, name="celeryflow-import", daemon=True).start()
+        threading.Thread(target=_prepare, args=(graph,), name="celeryflow-prepare", daemon=True).start()
 
 
-def _warm_up() -> None:
-    """Load the widgets; and have Graphviz in WebAssembly compiled, which takes seconds once, where no ``dot`` is."""
-    _widgets()
-    lay_out("digraph g { n0 }")
+def _prepare(graph: Graph) -> None:
+    """Load the widgets, and draw; at first Graphviz in WebAssembly is compiled for it where there is no ``dot``."""
+    global _early
+    from celeryflow.view.live.scene import early
+
+    if _widgets() is not None and len(graph.nodes) <= EARLY_NODES:
+        with suppress(Exception):  # whatever it is, the thread that shows the run will find it, too
+            _early = early(graph)
 
 
 def show(run_id: str, watch: Watch) -> bool:
