@@ -7,7 +7,8 @@ const LOG_LINES = 1000;
 class Run {
   constructor(model) {
     this.model = model;
-    this.views = new Set();
+    this.views = new Set(); // that stand in the page
+    this.spares = []; // that have stood there
     this.selected = -1; // the chosen box
     this.details = null; // what the kernel told of it
     this.asked = null; // the click that it answers

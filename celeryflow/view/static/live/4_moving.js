@@ -3,6 +3,9 @@
 const ZOOM_STEP = 1.25;
 const ZOOM_LEAST = 0.1;
 const ZOOM_MOST = 4;
+const ALL = null; // the scale at which there is room for all of it
+const READABLE = undefined; // the same, but no smaller than can be read: then it scrolls
+const READABLE_LEAST = 0.65;
 const CLICK_PX = 4; // what moves less is a click, and not a drag
 
 class Moving {
@@ -10,7 +13,7 @@ class Moving {
     this.run = run;
     this.picture = picture;
     this.canvas = picture.root;
-    this.scale = null; // as wide as there is room
+    this.scale = READABLE;
     this.canvas.addEventListener("click", (event) => this.onClick(event));
     this.canvas.addEventListener("keydown", (event) => this.onKey(event));
     this.canvas.addEventListener("wheel", (event) => this.onWheel(event), { passive: false });
@@ -100,7 +103,7 @@ class Moving {
   }
 
   fit() {
-    this.scale = null;
+    this.scale = ALL;
     this.resize();
   }
 
@@ -122,7 +125,7 @@ class Moving {
     const { width, height } = this.size;
     svg.style.cssText = this.scale
       ? `width:${width * this.scale}px;height:${height * this.scale}px;max-width:none`
-      : `width:100%;height:auto;max-width:${width}px`;
+      : `width:100%;height:auto;max-width:${width}px;min-width:${this.scale === ALL ? 0 : READABLE_LEAST * width}px`;
   }
 
   onWheel(event) {

@@ -24,9 +24,16 @@ class View {
       this.log.root,
     );
     this.root.addEventListener("keydown", (event) => this.onKey(event));
-    run.views.add(this);
-    this.paint();
-    run.send("here");
+  }
+
+  // A view for a place in the page: one that has lost its place, as it was there, or a new one.
+  static of(run) {
+    const view = run.spares.pop() ?? new View(run);
+    run.views.add(view);
+    view.paint();
+    // Where the page of a run is shown as it is saved, the live view will find that and take its place.
+    run.send("here", { keeps: document.querySelector(".jp-Notebook") !== null });
+    return view;
   }
 
   onKey(event) {
@@ -56,9 +63,11 @@ class View {
     requestAnimationFrame(() => this.picture.boxes[failed] && this.moving.reveal(this.picture.boxes[failed]));
   }
 
-  dispose() {
-    this.run.views.delete(this);
+  // Gives its place up.
+  leave() {
     this.root.remove();
+    this.run.views.delete(this);
+    this.run.spares.push(this);
   }
 }
 
@@ -88,13 +97,13 @@ class Slots {
     for (const [slot, view] of this.views) {
       if (slot.isConnected) continue;
       this.views.delete(slot);
-      view.dispose();
+      view.leave();
     }
     if (this.run.isDead) return;
     for (const slot of [...this.found]) {
       if (slot.dataset.cfView !== this.run.get("slot") || this.views.has(slot)) continue;
       if (!this.pages.has(slot)) this.pages.set(slot, [...slot.childNodes]);
-      const view = new View(this.run);
+      const view = View.of(this.run);
       this.views.set(slot, view);
       slot.replaceChildren(view.root);
     }
@@ -103,7 +112,7 @@ class Slots {
   // Gives the static pages back.
   release() {
     for (const [slot, view] of this.views) {
-      view.dispose();
+      view.leave();
       slot.replaceChildren(...this.pages.get(slot));
     }
     this.views.clear();
@@ -117,7 +126,13 @@ class Slots {
 
 const RUNS = new Map();
 
+// The styles of all views, once a page.
+function dress() {
+  if (!document.getElementById(STYLES.id)) document.head.append(element("style", { id: STYLES.id }, STYLES.text));
+}
+
 function initialize({ model }) {
+  dress();
   const run = new Run(model);
   RUNS.set(model.get("slot"), run);
   run.slots = new Slots(run);
@@ -128,9 +143,9 @@ function initialize({ model }) {
 }
 
 function render({ model, el }) {
-  const view = new View(RUNS.get(model.get("slot")));
+  const view = View.of(RUNS.get(model.get("slot")));
   el.append(view.root);
-  return () => view.dispose();
+  return () => view.leave();
 }
 
 export default { initialize, render };
