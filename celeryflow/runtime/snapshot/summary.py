@@ -150,7 +150,7 @@ def _duration(started_at: float | None, finished_at: float | None, now: float) -
 
 
 def _is_absorbed(record: StepRecord) -> bool:
-    return record.status is State.FAILURE and record.failure is not None and record.failure.is_absorbed
+    return record.failure is not None and record.failure.is_absorbed and record.status is State.FAILURE
 
 
 def _mean(shares: Iterable[float]) -> float:
