@@ -118,7 +118,6 @@ class Browser:
 
     def _here(self, message: Message) -> None:
         self.is_seen, self.keeps_pages = True, message.get("keeps") is True
-        self._follower.show_soon()
 
     def _cancel(self, message: Message) -> None:
         self._run.cancel()

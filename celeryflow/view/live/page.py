@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 UNSEEN_S, PERIOD_S, SHARE_OF_A_CORE = 3.0, 2.0, 0.03
+SHORT_S = 1.0
+"""Of a run that is over so soon its end alone is kept."""
 
 INSTALL = "For a live view: pip install anywidget ipywidgets, then restart the kernel."
 INSTALL_THERE = "No live view: where Jupyter itself runs, pip install anywidget ipywidgets, then reload this page."
@@ -27,7 +29,7 @@ INSTALL_THERE = "No live view: where Jupyter itself runs, pip install anywidget 
 class Page:
     """One display of a run.
 
-    At first it is the live view. Once that is there it is the static page, without the widget, so that what is saved
+    At first it is the live view. After a moment it is the static page, without the widget, so that what is saved
     shows the run wherever it is opened, even if the kernel dies; and once more when the run is over. In the open
     notebook the live view takes the page's place by itself, as long as the kernel lives. Where the front end cannot do
     that the page comes with the run's end, and where none answers it is drawn anew from time to time.
@@ -73,8 +75,9 @@ class Page:
         return self._browser.is_seen or time.monotonic() < self._opened_at + UNSEEN_S
 
     def _is_to_be_kept(self) -> bool:
-        """Whether there is no page yet, and the live view would show itself in its place."""
-        return self._browser is not None and self._browser.keeps_pages and WIDGET in self._kept
+        """Whether there should be a page and is none yet, in whose place the live view would show itself."""
+        is_due = WIDGET in self._kept and time.monotonic() > self._opened_at + SHORT_S
+        return is_due and self._browser is not None and self._browser.keeps_pages
 
     def _first(self) -> dict[str, object]:
         """What is there at once, without waiting for a picture; and what is left if the kernel dies."""

@@ -71,6 +71,24 @@ class View {
   }
 }
 
+// The document, watched once for all runs in it: anywidget loads a copy of this program for each of them.
+const PAGE = (globalThis[Symbol.for(STYLES.id)] ??= watchPage());
+
+function watchPage() {
+  const page = { looks: new Set(), slots: document.getElementsByClassName("cf-slot") };
+  let isDue = false;
+  const watcher = new MutationObserver(() => {
+    if (isDue) return;
+    isDue = true;
+    requestAnimationFrame(() => {
+      isDue = false;
+      for (const look of page.looks) look();
+    });
+  });
+  watcher.observe(document.body, { childList: true, subtree: true });
+  return page;
+}
+
 // Static pages of the run in this document, whose places live views take while the kernel lives. What a notebook
 // keeps of a finished run is its page and no widget, so that it can be seen where nothing is live.
 class Slots {
@@ -78,29 +96,19 @@ class Slots {
     this.run = run;
     this.views = new Map(); // by the slot
     this.pages = new WeakMap(); // what stood in the slot
-    this.found = document.getElementsByClassName("cf-slot");
-    this.observer = new MutationObserver(() => this.lookSoon());
-    this.observer.observe(document.body, { childList: true, subtree: true });
+    this.look = () => this.fill();
+    PAGE.looks.add(this.look);
     this.look();
   }
 
-  lookSoon() {
-    if (this.isDue) return;
-    this.isDue = true;
-    requestAnimationFrame(() => {
-      this.isDue = false;
-      this.look();
-    });
-  }
-
-  look() {
+  fill() {
     for (const [slot, view] of this.views) {
       if (slot.isConnected) continue;
       this.views.delete(slot);
       view.leave();
     }
     if (this.run.isDead) return;
-    for (const slot of [...this.found]) {
+    for (const slot of [...PAGE.slots]) {
       if (slot.dataset.cfView !== this.run.get("slot") || this.views.has(slot)) continue;
       if (!this.pages.has(slot)) this.pages.set(slot, [...slot.childNodes]);
       const view = View.of(this.run);
@@ -119,7 +127,7 @@ class Slots {
   }
 
   dispose() {
-    this.observer.disconnect();
+    PAGE.looks.delete(this.look);
     this.release();
   }
 }
