@@ -90,6 +90,11 @@ class Cell:
         assert not errors, "\n".join(errors[0]["traceback"])
         return self
 
+    def is_kept(self) -> Cell:
+        """Wait until what the notebook keeps of a run stands there, in whose place the live view then is."""
+        expect(self.output.locator(".cf-slot section.cf-live")).to_have_count(1)
+        return self
+
     def outputs(self) -> list[dict[str, Any]]:
         """What the notebook would store of it."""
         found: list[dict[str, Any]] = self.notebook.drive("outputs", self.at)

@@ -22,7 +22,10 @@ def views(notebook: Notebook) -> Iterator[list[Cell]]:
     succeeded = notebook.run("flights_etl.run()")
     for cell, status in ((failed, "failure"), (cancelled, "cancelled"), (succeeded, "success")):
         cell.view.ends(status)
-    yield [running, failed, cancelled, succeeded]
+    cells = [running, failed, cancelled, succeeded]
+    for cell in cells:
+        cell.show().is_kept()
+    yield cells
     notebook.run("waiting.cancel()")
 
 

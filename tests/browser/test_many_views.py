@@ -91,7 +91,7 @@ def test_a_tab_that_is_opened_again_while_a_cell_blocks_shows_the_run(alone: Not
     gate = alone.gate()
     cell = alone.start(f"flights_etl.run(gate={gate!r})")
     cell.view.expect_box("clean", "running")
-    expect(cell.output.locator(".cf-slot")).to_have_count(1)  # it is kept
+    cell.is_kept()
     alone.save()
     alone.reopen()
     again = Cell(alone, cell.at).show()
@@ -106,7 +106,7 @@ def test_after_a_restart_the_cell_shows_how_the_run_stood_and_attach_shows_it_li
     gate = alone.gate()
     old = alone.run(f"run = flights_etl.submit(gate={gate!r})\nrun")
     old.view.expect_box("clean", "running")
-    expect(old.output.locator(".cf-slot")).to_have_count(1)  # it is kept
+    old.is_kept()
     run_id = alone.ask("run.id")
     alone.save()
     alone.restart()
