@@ -6,13 +6,15 @@ import os
 
 import pytest
 import redis
+from executions import wait_until
 from hypothesis import Phase
 from lua_variants import TINY_BUDGET, VARIANTS, Change, change
 from model import READING, Run
 from schedules import explore, resume
-from stores import DRAINER, WORKER, end_first, make_result, publish, steps, told, work_off
+from stores import DRAINER, SPEC, WORKER, end_first, make_result, publish, steps, told, work_off
 from wirings import BRANCH, Wiring, wire
 
+from celeryflow.graph.model import Edge, Graph, Input, Node, Role
 from celeryflow.store.scripts import Store
 
 EXAMPLES = int(os.environ.get("CELERYFLOW_EXAMPLES", "0"))
@@ -173,6 +175,16 @@ def test_no_lease_runs_out_while_the_server_slept(store: Store) -> None:
     store.client.zadd(store.keys.leases, {DRAINER: 1})
     assert store.renew("w", "*", 1, [], []).expired == []
     assert store.renew("w", "*", 1, [], []).expired == []
+
+
+def test_a_deadline_that_begins_while_no_supervisor_is_there_counts_from_the_next_beat(store: Store) -> None:
+    store.client.set(f"{store.keys.prefix}:beat", 1)  # as a runtime of another day left it
+    gather = Node(
+        index=1, name="gather", spec=SPEC, inputs=(Input(node=0, edge=Edge.ENDED),), role=Role.GATHER, deadline_s=0.2
+    )
+    publish(store, Graph(name="late", nodes=(Node(index=0, name="slow", spec=SPEC), gather)))
+    assert store.renew("w", "*", 1, [], []).due == []
+    wait_until(lambda: store.renew("w", "*", 1, [], []).due == ["run|9"])
 
 
 def test_the_fourth_lost_worker_poisons(store: Store) -> None:

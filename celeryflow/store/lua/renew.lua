@@ -19,7 +19,7 @@ for i = 5, 4 + drainers do redis.call('ZADD', leases, 'XX', NOW + LEASE_S, ARGV[
 
 local last = number(redis.call('GET', P .. 'beat') or NOW)
 redis.call('SET', P .. 'beat', string.format('%.6f', NOW))
-if NOW - last > 3 then
+if NOW - last > ASLEEP_S then
   redis.call('SET', P .. 'asleep', string.format('%.6f', asleep() + NOW - last))
   for _, drainer in ipairs(redis.call('ZRANGE', leases, 0, -1)) do redis.call('ZADD', leases, NOW + LEASE_S, drainer) end
 end

@@ -11,9 +11,6 @@ local P = KEYS[1] .. ':'
 local clock = redis.call('TIME')
 local NOW = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 
--- What of NOW does not count for deadlines: time in which the machine slept, or no supervisor was there.
-local function asleep() return tonumber(redis.call('GET', P .. 'asleep') or 0) end
-
 local LEASE_S = 10         -- a drainer may be silent for so long
 local TICKET_S = 1         -- a ticket that nobody took counts as lost after this
 local LATE_S = 3600        -- a result that comes so long after its claim was taken back is still told of
@@ -54,6 +51,14 @@ local function is_over(run)
 end
 
 local function number(value) return tonumber(value) or 0 end
+
+-- What of NOW does not count for deadlines: time in which the machine slept, or no supervisor was there. What of it has
+-- not ended is not in `asleep` yet: the next beat adds it.
+local ASLEEP_S = 3
+local function asleep()
+  local silent = NOW - number(redis.call('GET', P .. 'beat') or NOW)
+  return number(redis.call('GET', P .. 'asleep')) + (silent > ASLEEP_S and silent or 0)
+end
 
 local generations = {}
 local function generation_of(run)
