@@ -82,6 +82,8 @@ class StepRecord:
         failures and skips do: a resume forgets the earlier ones.
     cause : int
         Of a skipped one: the input that failed or was skipped; else -1.
+    is_unneeded : bool
+        It was cancelled by itself, and not with its run: a gather went on without it, say.
     length_at, first_item_at, queued_from : float or None
         When its length was known, when its first item succeeded, and since when it could have
         been queued at the earliest: the run's submit or resume.
@@ -121,7 +123,7 @@ class StepRecord:
         self.failure: FirstFailure | None = None
         self.is_broken_inside = False
         self._trouble = ""
-        self.cause, self.is_not_chosen = -1, False
+        self.cause, self.is_not_chosen, self.is_unneeded = -1, False, False
         self._ended_at: float | None = None
         self._claimed_at: float | None = None
         self._first_entry = self._last_entry = NO_ENTRY
@@ -380,7 +382,7 @@ class StepRecord:
 
     def cancel(self, event: Event) -> None:
         """Nothing needs it any more."""
-        self._trouble = event.error
+        self._trouble, self.is_unneeded = event.error, True
         self._end(event.at, event.generation, State.CANCELLED, event.error)
 
     def settle(self, event: Event) -> None:

@@ -119,7 +119,8 @@ def summarise(name: str, records: Sequence[StepRecord], now: float) -> Summary:
 
 
 def joint_status(records: Sequence[StepRecord]) -> State:
-    """State of several steps together; an absorbed failure does not make them fail."""
+    """State of several steps together; an absorbed failure does not make them fail, nor what a gather left out."""
+    records = [r for r in records if not r.is_unneeded] or records
     states = {State.SUCCESS if _is_absorbed(r) else r.status for r in records}
     if len(states) == 1:
         return states.pop()
