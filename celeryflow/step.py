@@ -182,6 +182,11 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         process (a fresh one has some 60 MiB) and of those that it started. Looked at 10 times a second; the process of
         a step that is over is killed, and the step fails with kind ``memory``, or is tried again if `retry_on` has
         `StepMemoryError`. Not for an ``async def``, which shares its process.
+    quota : (str, int), optional
+        A name, and how many items of all steps with a quota of that name may be in flight over all runs: from the
+        submit of their run to the end of the step, which counts with all its items (a plain step with one). What would
+        be more is not run: a gather goes on without it and says why, and a run that needs it fails at once. How many
+        items a map has must be known at the submit.
     cache : bool
         Take results of earlier runs, of whatever workflow, where code and inputs are the same; map by item. A result is
         kept as long as the newest run that has it. For steps whose result follows from their arguments alone.

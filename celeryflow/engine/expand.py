@@ -84,6 +84,12 @@ class Expander:
 
     def _add(self, call: Call, binding: tuple[str, int, int], traced: Traced, rounds: int, is_again: bool) -> Added:
         run, node, item = binding
+        limited = next((n.name for n in traced.graph.nodes if n.spec.quota is not None), None)
+        if limited is not None:
+            raise WorkflowError(
+                f"step {limited!r} has a quota, which is set aside at the submit of a run, and {call.step!r} adds it "
+                "while the run goes on. Run the workflow that has it by itself."
+            )
         store, vault, count = self.link.store, self.link.vault, len(traced.graph.nodes)
         first = store.allocate(run, count + 1)
         number = f"[{rounds - 1}]" if is_again else f"[{item}]" if call.mapped else ""

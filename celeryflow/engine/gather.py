@@ -49,14 +49,17 @@ def _reason(reader: Reader, node: int, state: str, was: str) -> str:
         return f"failed: {failure.error}: {failure.message}"[:500]
     if state == "k":
         return "skipped"
-    return LATE if (was or state) in ("x", "t") else NEVER
+    return reader.refusal(node) or (LATE if (was or state) in ("x", "t") else NEVER)
 
 
 def _of_items(reader: Reader, feed: Feed, count: int) -> list[str]:
+    stored = reader.kinds(feed.node, count)
+    if not any(kind for kind, _ in stored) and (refusal := reader.refusal(feed.node)):
+        return [refusal] * count
     waiting = {item for items in reader.store.waiting_ranges(reader.run, feed.node) for item in items}
     return [
         _item_reason(feed, kind, body) if kind else NEVER if item in waiting else LATE
-        for item, (kind, body) in enumerate(reader.kinds(feed.node, count))
+        for item, (kind, body) in enumerate(stored)
     ]
 
 

@@ -197,6 +197,10 @@ class Reader:
         """State byte of each node, and of a cancelled one what it was before."""
         return self.store.states(self.run, nodes) if nodes else []
 
+    def refusal(self, node: int) -> str:
+        """Why a node was over its quota; empty if it was not."""
+        return self.store.refusal(self.run, node)
+
     def kinds(self, node: int, count: int) -> list[tuple[str, bytes]]:
         """Kind and body of what is stored of each of the first items of a map; none where nothing is."""
         chunks = self.chunks(node, 0, count)

@@ -26,7 +26,7 @@ _AT_LEAST: dict[str, float] = {
 }
 _AT_MOST: dict[str, float] = {"retry_jitter": 1, "concurrency": 128}
 _WHOLE = {"outputs", "retries", "priority", "max_worker_losses", "concurrency", "max_running", "memory_limit_bytes"}
-_OPTIONAL = {"timeout_s", "concurrency", "max_running", "memory_limit_bytes"}
+_OPTIONAL = {"timeout_s", "concurrency", "max_running", "memory_limit_bytes", "quota"}
 
 
 def check_name(name: Any, what: str) -> str:
@@ -69,6 +69,16 @@ def check_options(options: Mapping[str, Any], step: str) -> None:
             raise InvalidOptionError(f"cache of step {step!r} must be True or False, not {value!r}.")
         elif name == "queue":
             check_name(value, f"queue of step {step!r}")
+        elif name == "quota":
+            _check_quota(step, value)
+
+
+def _check_quota(step: str, value: Any) -> None:
+    is_pair = isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)
+    if not is_pair or not 0 < len(value[0]) <= 200 or not _is_int(value[1]) or value[1] < 0:
+        raise InvalidOptionError(
+            f"quota of step {step!r} must be a name and a number of items, as in ('sales', 100), not {value!r:.250}."
+        )
 
 
 def check_timeout(value: Any, what: str) -> None:

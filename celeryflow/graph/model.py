@@ -49,6 +49,9 @@ class StepSpec(Record, frozen=True):
         Hard limit of one attempt, in bytes that its process and what it started hold for themselves.
     cache : bool
         Results of earlier runs, of whatever workflow, stand where code and inputs are the same.
+    quota : (str, int) or None
+        A name, and how many items of all steps with that quota may be in flight over all runs. What would be more at a
+        run's submit is not run.
     """
 
     name: str
@@ -66,6 +69,7 @@ class StepSpec(Record, frozen=True):
     max_running: int | None = None
     memory_limit_bytes: int | None = None
     cache: bool = False
+    quota: tuple[str, int] | None = None
 
 
 class NodeKind(StrEnum):

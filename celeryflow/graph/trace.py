@@ -172,6 +172,11 @@ class Tracer:
 
     def _add(self, call: Call, inputs: dict[Input, None], name: str | None, **shape: Any) -> Ref:
         spec, index = call.callee.spec, len(self.nodes)
+        if spec.quota is not None and shape.get("kind") is NodeKind.MAP and shape.get("length") is None:
+            raise WorkflowError(
+                f"step {spec.label!r} has a quota, and how many items it has is known only when its input is there. "
+                "Give it a list that is there at the submit."
+            )
         if not call.callee.has_priority and spec.priority != self.priority:
             spec = structs.replace(spec, priority=self.priority)
         if self.gate is not None:

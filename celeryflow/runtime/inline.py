@@ -45,6 +45,7 @@ class Memory:
     marks: dict[int, list[int]] = field(default_factory=dict)
     lengths: dict[int, int] = field(default_factory=dict)
     ends: dict[int, str] = field(default_factory=dict)
+    refusals: dict[int, str] = field(default_factory=dict)
 
     def emit(self, event: str, **fields: Any) -> None:
         """Add an event."""
@@ -70,6 +71,10 @@ class Memory:
     def waiting_ranges(self, run: str, node: int) -> list[range]:
         """As of the store."""
         return []
+
+    def refusal(self, run: str, node: int) -> str:
+        """As of the store."""
+        return self.refusals.get(node, "")
 
     def outputs(self, run: str, items: Sequence[Item]) -> list[bytes | None]:
         """As of the store."""
@@ -139,7 +144,8 @@ class Inline:
         memory.emit("submitted", status="pending")
         memory.emit("started", status="running")
         self._run_nodes(self.graph.nodes)
-        memory.emit("ended", status="failure" if self._has_failed() else "success")
+        refused = next((why for node, why in memory.refusals.items() if memory.nodes[node].is_fatal), "")
+        memory.emit("ended", status="failure" if refused or self._has_failed() else "success", error=refused)
 
     def _has_failed(self) -> bool:
         failed = (event.node for event in self.memory.events if event.event == "failure" and not event.is_absorbed)
@@ -151,7 +157,7 @@ class Inline:
             if cause is not None:
                 is_bad = cause.edge is not Edge.CHOICE or self._is_bad(cause.node)
                 self._skip(node, cause.node, "upstream" if is_bad else "branch")
-            elif not (self.graph.fail_fast and self._has_failed()):
+            elif not (self.graph.fail_fast and self._has_failed()) and not self._refuse(node):
                 self._run_node(node)
 
     def _skip(self, node: Node, cause: int, kind: str) -> None:
@@ -159,8 +165,19 @@ class Inline:
         count = self.memory.lengths.get(node.index, 1)
         self.memory.emit("skipped", node=node.index, count=count, kind=kind, cause=cause)
 
+    def _refuse(self, node: Node) -> bool:
+        """Whether a node is over its quota, of which nobody else has anything in flight here."""
+        _, most = node.spec.quota or ("", None)
+        items = self.memory.lengths.get(node.index, 1)
+        if most is None or items <= most:
+            return False
+        why = f"over quota: asked for {items} items, 0 in use, quota {most}"
+        self.memory.ends[node.index], self.memory.refusals[node.index] = "c", why
+        self.memory.emit("cancelled", node=node.index, error=why)
+        return True
+
     def _is_bad(self, node: int) -> bool:
-        return self.memory.ends.get(node) in ("f", "k")
+        return self.memory.ends.get(node) in ("f", "k", "c")
 
     def _is_closed(self, needed: Input) -> bool:
         """Whether nothing will come from an input: items of a failed map still do."""

@@ -127,7 +127,13 @@ class Store:
 
         False if the run was there already, or the job has another run than was `seen`.
         """
-        pairs = [part for pair in {"manifest": sealed.record, **facts}.items() for part in pair]
+        quotas = [
+            (n.index, n.spec.quota[0], n.length if n.is_map else 1, n.spec.quota[1])
+            for n in sealed.nodes
+            if n.spec.quota
+        ]
+        wanted = {"quotas": pack(quotas)} if quotas else {}
+        pairs = [part for pair in {"manifest": sealed.record, **wanted, **facts}.items() for part in pair]
         return bool(self.call("submit", run, len(sealed.nodes), int(fail_fast), job, seen, len(parts), *parts, *pairs))
 
     def run_of_job(self, job: str) -> str:
@@ -291,6 +297,10 @@ class Store:
             pipe.hget(self.keys.run(run, "map"), f"{node}:was")
         answers = [(answer or b"").decode() for answer in pipe.execute()]
         return list(zip(answers[::2], answers[1::2], strict=True))
+
+    def refusal(self, run: str, node: int) -> str:
+        """Why a node was over its quota at the submit; empty if it was not."""
+        return (self.client.hget(self.keys.run(run, "map"), f"{node}:refused") or b"").decode()
 
     def waiting_ranges(self, run: str, node: int) -> list[range]:
         """Items of a map that no worker has taken yet, though they could."""

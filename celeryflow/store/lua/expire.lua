@@ -10,6 +10,7 @@ local due = tonumber(redis.call('ZSCORE', P .. 'expiring', run) or math.huge)
 if due > NOW then return 0 end
 local job = meta(run, 'job')
 if job and redis.call('HGET', P .. 'jobs', job) == run then redis.call('HDEL', P .. 'jobs', job) end
+for _, wanted in ipairs(quotas_of(run)) do redis.call('HDEL', quota_key(wanted[2]), run .. '|' .. wanted[1]) end
 redis.call('DEL', rk(run, 'meta'))
 redis.call('ZREM', P .. 'runs', run)
 return 1

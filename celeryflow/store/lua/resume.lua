@@ -38,6 +38,7 @@ emit(run, 'started', 'status', 'running', 'generation', generation + 1)
 set_limit(run, 'timeout_s')
 set_limit(run, 'deadline_s')
 if again == 0 then end_run(run, 'success') end
+reserve(run)
 table.insert(todo, { run, root, 's', 0 })
 work()
 wake()

@@ -8,7 +8,8 @@
 --
 -- A run that takes over results of earlier ones has them staged, with its first events; `left` and `seq` say so.
 -- O(1) in the graph's size: the first 500 nodes that wait for nothing become ready here, the rest by way of `pending`.
--- Everything that waits for nothing depends on an imaginary node, numbered after the last one.
+-- Everything that waits for nothing depends on an imaginary node, numbered after the last one. The field `quotas` has what
+-- the run's nodes want to have in flight (see `reserve`).
 
 local run, nodes, job, seen, parts = ARGV[1], tonumber(ARGV[2]), ARGV[4], ARGV[5], tonumber(ARGV[6])
 assert(nodes and nodes > 0 and parts, 'nodes must be a positive number')
@@ -27,6 +28,7 @@ redis.call('ZADD', P .. 'runs', NOW, run)
 if not meta(run, 'seq') then emit(run, 'submitted', 'status', 'pending') end
 set_limit(run, 'deadline_s')
 if meta(run, 'left') == '0' then end_run(run, 'success') end
+reserve(run)
 table.insert(todo, { run, nodes, 's', 0 })
 work()
 wake()
