@@ -103,6 +103,10 @@ class UnknownRunError(UnknownError):
     """The server knows no run of that id."""
 
 
+class UnknownTenantError(UnknownError, WorkflowError):
+    """There is data for a tenant that has no configuration."""
+
+
 class UnknownTaskError(UnknownError):
     """A worker does not have the Celery task of a step; the message names both, and what to start."""
 

@@ -12,12 +12,15 @@ from celeryflow.patterns.hierarchy import hierarchical
 from celeryflow.patterns.refinement import progressive_refinement
 from celeryflow.patterns.routing import Route, priority_routing
 from celeryflow.patterns.scatter import scatter_gather
+from celeryflow.patterns.tenants import TenantConfig, multi_tenant
 
 __all__ = [
     "Route",
+    "TenantConfig",
     "checkpointed",
     "hierarchical",
     "multi_source_etl",
+    "multi_tenant",
     "priority_routing",
     "progressive_refinement",
     "scatter_gather",

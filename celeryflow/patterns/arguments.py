@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from msgspec import structs
 
@@ -54,7 +54,10 @@ def part(pattern: str, argument: str, given: Callable[..., Any]) -> Part:
     return Step(replace(made.callee, spec=spec))
 
 
-def called(given: Part, name: str) -> Part:
+P = TypeVar("P", Step[..., Any], Workflow[..., Any], Part)
+
+
+def called(given: P, name: str) -> P:
     """A step under a name of the pattern's choice, where neither its user chose one nor others are counted by it."""
     if isinstance(given, Workflow) or given.callee.is_named or given.spec.max_running is not None:
         return given

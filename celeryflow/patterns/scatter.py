@@ -32,7 +32,7 @@ from celeryflow.graph import checks
 from celeryflow.graph.trace import phase
 from celeryflow.patterns.arguments import Part, called, optional_part, part
 from celeryflow.step import step
-from celeryflow.values.gathered import Gathered
+from celeryflow.values.gathered import MISSING, Gathered
 from celeryflow.workflow import Workflow, workflow
 
 PATTERN = "scatter_gather"
@@ -93,7 +93,7 @@ def scatter_gather(
             asked = {name: _ask(source, request) for name, source in steps.items()}
         with phase("gather"):
             found = gather(asked, deadline_s=deadline_s)
-            told = step(tell)(found, [*steps], min_results)
+            told = step(tell)(found[MISSING], [*steps], min_results)
         with phase("select"):
             if chooser is None:
                 return step(most_wanted)(found, told)
@@ -116,15 +116,14 @@ def _ask(source: Part, request: Any) -> Any:
     return source.map([request])[0] if isinstance(source, Workflow) else source(request)
 
 
-def tell(found: Gathered[Any], names: list[str], min_results: int) -> dict[str, str]:
+def tell(missing: Mapping[str, str], names: list[str], min_results: int) -> dict[str, str]:
     """What became of each source."""
-    arrived = set(found.indices)
-    told = {name: "answered" if name in arrived else _in_words(found.missing[name]) for name in names}
-    if len(arrived) < min_results:
+    told = {name: _in_words(missing[name]) if name in missing else "answered" for name in names}
+    arrived = len(names) - len(missing)
+    if arrived < min_results:
         listed = "; ".join(f"{name}: {what}" for name, what in told.items())
         raise TooFewAnswersError(
-            f"{PATTERN} got {len(arrived)} of the {min_results} answers that min_results asks for. Sources: {listed}.",
-            told,
+            f"{PATTERN} got {arrived} of the {min_results} answers that min_results asks for. Sources: {listed}.", told
         )
     return told
 
