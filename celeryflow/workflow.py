@@ -13,7 +13,7 @@ from celeryflow.errors import ArgumentError, NotInWorkflowError, WorkflowError
 from celeryflow.graph import checks, trace
 from celeryflow.graph.model import Graph, Role, StepSpec
 from celeryflow.graph.traced import Callee, Traced
-from celeryflow.run.jobs import start
+from celeryflow.run.jobs import job_of, start
 from celeryflow.run.options import RunOptions
 from celeryflow.run.run import Run
 from celeryflow.run.start import resume, run_inline, submit
@@ -174,16 +174,20 @@ class Workflow(Generic[P, R]):
         Returns
         -------
         Run
-            Started. ``run.explain(step)`` says what made a step run.
+            Started; with a `job_id` among the options, as that job's run from now on. ``run.explain(step)`` says what
+            made a step run.
 
         Raises
         ------
         RunError
             If the run is still running or being resumed, is of another workflow, or its arguments could not be stored.
+        JobConflictError
+            If the job's run is going on.
         InvalidOptionError
             If `rerun` is none of the two.
         """
-        return resume(run, rerun, self._run_id(), self.trace, self.name, self._options)
+        job = functools.partial(job_of, self._options)
+        return resume(run, rerun, self._run_id(), self.trace, self.name, self._options, job)
 
     def graph(self, *args: P.args, **kwargs: P.kwargs) -> Graph:
         """What would run with these arguments."""

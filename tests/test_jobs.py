@@ -177,6 +177,33 @@ def test_what_did_not_change_is_not_run_again(load: Any, executions: Executions,
     assert load.options(job_id=job).run([0, 1, 2], reuse=first.id).result() == [0, 1, 2]
 
 
+def test_what_resumes_a_run_is_the_job_s_run_from_then_on(
+    load: Any, executions: Executions, mended: Path, job: str
+) -> None:
+    wf = load.options(job_id=job)
+    first = wf.run([0, 1, 2])
+    mended.touch()
+    again = wf.resume(first).wait()
+
+    assert (again.id != first.id, again.result()) == (True, [0, 1, 2])
+    assert wf.run([0, 1, 2]).id == again.id
+    assert items(executions) == [0, 1, 1, 2]
+
+
+def test_a_job_that_goes_on_is_not_resumed_beside_it(job: str, tmp_path: Path) -> None:
+    gates = [tmp_path / "first", tmp_path / "second"]
+    wf = cf.workflow(lambda path: wait_for(path), name="gated")
+    gates[0].touch()
+    before = wf.run(str(gates[0]))
+    live = wf.options(job_id=job).submit(str(gates[1]))
+
+    with pytest.raises(cf.JobConflictError, match=f"job '{job}' is going on as run '{live.id}'"):
+        wf.options(job_id=job).resume(before)
+    gates[1].touch()
+    assert live.result() == str(gates[1])
+    assert wf.options(job_id=job).resume(before).result() == str(gates[0])
+
+
 def test_a_cell_that_was_run_again_as_it_was_is_no_change(notebook: Notebook, job: str) -> None:
     source = "@cf.step\ndef one(x, y={'a': [1]}): return x\n\nwf = cf.workflow(lambda: one(3), name='wf')"
     notebook.cell(source)

@@ -11,7 +11,7 @@ from celeryflow.graph.states import State
 from celeryflow.graph.traced import Traced
 from celeryflow.run.options import RunOptions
 from celeryflow.run.run import Run
-from celeryflow.run.start import Job, JobTaken, attach, submit
+from celeryflow.run.start import NO_JOB, Job, JobTaken, attach, submit
 from celeryflow.runtime import session as sessions
 from celeryflow.runtime.reuse.keys import Hasher
 from celeryflow.values.manifest import open_manifest
@@ -37,6 +37,27 @@ def start(
             return run
         with suppress(JobTaken):
             return submit(traced, new_id(), options, reuse or run, job=Job(options.job_id, mark, seen))
+
+
+def job_of(options: RunOptions, traced: Traced) -> Job:
+    """What a run that is to be the job's next one is submitted as.
+
+    Raises
+    ------
+    JobConflictError
+        If the job's run goes on.
+    """
+    if options.job_id is None:
+        return NO_JOB
+    store = sessions.current().link.store
+    seen = store.run_of_job(options.job_id)
+    meta = store.meta(seen) if seen else {}
+    if "status" in meta and not (State(meta["status"].decode()).is_terminal or "parked" in meta):
+        raise JobConflictError(
+            f"job {options.job_id!r} is going on as run {seen!r}. Wait for it, or end it with "
+            f"cf.attach({seen!r}).cancel()."
+        )
+    return Job(options.job_id, fingerprint(traced), seen)
 
 
 def _find(job: str, seen: str, mark: str) -> tuple[Run[Any] | None, bool]:

@@ -100,7 +100,13 @@ def _base(store: Store, workflow: str, reuse: Run[Any] | str | None) -> str:
 
 
 def resume(
-    run: Run[Any] | str, rerun: str, run_id: str, trace: Callable[..., Traced], workflow: str, options: RunOptions
+    run: Run[Any] | str,
+    rerun: str,
+    run_id: str,
+    trace: Callable[..., Traced],
+    workflow: str,
+    options: RunOptions,
+    job_of: Callable[[Traced], Job],
 ) -> Run[Any]:
     """Start `workflow` as `run_id` with the arguments of an earlier run, and with its results."""
     if rerun not in RERUNS:
@@ -129,7 +135,13 @@ def resume(
         raise ResumeConflictError(f"run {earlier!r} {what}. Wait for that, or end it with cancel().")
     try:
         ((args, kwargs),) = codec.unpack(link.vault.fetch(manifest.arguments))
-        return submit(trace(*args, **kwargs), run_id, options, earlier, rerun)
+        traced = trace(*args, **kwargs)
+        return submit(traced, run_id, options, earlier, rerun, job_of(traced))
+    except JobTaken:
+        taken.forget_resume(link.store, earlier)
+        raise ResumeConflictError(
+            f"run {earlier!r} was not resumed: somebody else has started job {options.job_id!r} at this moment."
+        ) from None
     except BaseException:
         taken.forget_resume(link.store, earlier)
         raise
