@@ -153,6 +153,15 @@ def test_what_is_tried_again_says_the_how_manieth_time_it_is(store: Store, verb:
     assert [event.tries for event in told(store) if event.event == verb] == [1, 2, 3]
 
 
+def test_a_decision_that_loses_too_many_workers_fails_and_chooses_nothing(store: Store) -> None:
+    publish(store, wire([((), ()), ((BRANCH, 0, 0), (0,))], 0, [("fast", 5, 0)] * 2))
+    end_first(store, "success")
+    store.claim(DRAINER, "token", WORKER)
+    assert store.reap(DRAINER, "token", "it died", WORKER, (1, 0), 1, b"record")
+    assert store.meta("run")["status"] == b"failure"
+    assert store.client.get(store.keys.run("run", "state")) == b"sfkkk"
+
+
 def test_runs_of_one_priority_take_turns(store: Store) -> None:
     for run in "abc":
         publish(store, steps([()] * 2), run)

@@ -93,7 +93,9 @@ local function apply(run, r)
   if r.outcome == 'expand' then return expand(run, r) end
   redis.call('HSET', rk(run, 'out'), r.node .. ':' .. r.start, r.record)
   if r.outcome == 'length' then return plan_map(run, r) end
-  if extra(run, r.node).role == 'decide' then redis.call('HSET', rk(run, 'map'), r.node .. ':choice', r.number) end
+  if r.outcome == 'success' and extra(run, r.node).role == 'decide' then
+    redis.call('HSET', rk(run, 'map'), r.node .. ':choice', r.number)
+  end
   if r.outcome == 'upstream' and plan_of(run, r.node)[KIND] == 's' then return skip(run, r.node, r.number) end
   emit(run, EVENT[r.outcome], describe(r))
   if plan_of(run, r.node)[KIND] == 'm' and r.start >= 0 then
