@@ -19,19 +19,19 @@ every = pytest.mark.parametrize("path", tutorials.paths(), ids=lambda path: path
 
 
 @pytest.fixture
-def folder(runtime: Runtime) -> Path:
-    """Where notebooks join the workers that are there already, with nbval's settings."""
-    for name in tutorials.SETTINGS:
-        shutil.copy(tutorials.FOLDER / name, runtime.directory)
+def folder(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where notebooks join the workers that are there already."""
+    monkeypatch.setenv("PATH", tutorials.path_with_commands())
+    monkeypatch.setenv("PYTHONPATH", str(tutorials.ROOT))
     return runtime.directory
 
 
 @every
 def test_a_tutorial_gives_what_is_committed(path: Path, folder: Path) -> None:
-    done = tutorials.validate(shutil.copy(path, folder / path.name))
+    found = tutorials.validate(shutil.copy(path, folder / path.name))
 
-    assert done.returncode == 0, done.stdout
-    assert f"{len(tutorials.code_cells(path))} passed" in done.stdout
+    assert [problem for problem in found.values() if problem] == []
+    assert len(found) == len(tutorials.code_cells(path))
 
 
 def test_a_result_that_has_changed_fails(folder: Path) -> None:
@@ -41,21 +41,42 @@ def test_a_result_that_has_changed_fails(folder: Path) -> None:
     for cell in cells:
         for output in cell.outputs:
             output.data = {kind: text.translate(ONE_MORE) for kind, text in output.data.items()}
-    changed = folder / "changed.ipynb"
-    nbformat.write(notebook, changed)
+    nbformat.write(notebook, folder / "changed.ipynb")
 
-    done = tutorials.validate(changed)
+    found = tutorials.validate(folder / "changed.ipynb")
 
-    failed = {int(number) for number in re.findall(r"^FAILED .*::Cell (\d+)", done.stdout, re.MULTILINE)}
-    assert failed == {number for number, cell in enumerate(cells) if tutorials.is_marked(cell)}, done.stdout
+    failed = {number for number, problem in found.items() if "Cell outputs differ" in problem}
+    assert failed == {number for number, cell in enumerate(cells) if tutorials.is_marked(cell)}
+    assert failed == {number for number, problem in found.items() if problem}
     assert len(failed) >= 2
+
+
+def test_the_command_alone_is_enough(tmp_path: Path) -> None:
+    """``pytest --nbval-lax`` finds beside the notebooks what to leave out, and the commands of this environment."""
+    for name in tutorials.SETTINGS:
+        shutil.copy(tutorials.FOLDER / name, tmp_path)
+    notebook = nbformat.v4.new_notebook()
+    for source, text in [
+        ("print('took 3.5 s')", "took 0.1 s\n"),
+        ("print(6 * 7)", "43\n"),
+        ("import shutil; print(bool(shutil.which('celeryflow')))", "True\n"),
+    ]:
+        output = nbformat.v4.new_output("stream", text=text)
+        cell = nbformat.v4.new_code_cell(f"{tutorials.MARK}\n{source}", outputs=[output], execution_count=1)
+        notebook.cells.append(cell)
+    nbformat.write(notebook, tmp_path / "short.ipynb")
+
+    done = tutorials.validate_as_typed(tmp_path / "short.ipynb")
+
+    assert re.findall(r"^FAILED .*::Cell (\d+)", done.stdout, re.MULTILINE) == ["1"], done.stdout
+    assert "2 passed" in done.stdout
 
 
 # --- what differs from run to run -----------------------------------------------------------------
 
 
 def sanitized(text: str) -> str:
-    for pattern, replacement in get_sanitize_patterns((tutorials.FOLDER / "sanitize.cfg").read_text()):
+    for pattern, replacement in get_sanitize_patterns(tutorials.SANITIZER.read_text()):
         text = re.sub(pattern, replacement, text)
     return text
 

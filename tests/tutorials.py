@@ -11,9 +11,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import IO
+from unittest import mock
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
@@ -22,11 +26,15 @@ FOLDER = ROOT / "notebooks"
 MARK = "# NBVAL_CHECK_OUTPUT"
 CELL_TIMEOUT_S = 300
 
-SETTINGS = ("pytest.ini", "conftest.py", "sanitize.cfg")
+SANITIZER = FOLDER / "sanitize.cfg"
+SETTINGS = ("pytest.ini", "conftest.py", SANITIZER.name)
 """What nbval goes by, beside the notebooks."""
 
-PLUGINS = ("cacheprovider", "hypothesispytest", "xdist", "playwright", "timeout")
-"""Of pytest, not needed here: each takes its time to load."""
+PLUGINS = (
+    *("anyio", "cacheprovider", "capture", "faulthandler", "hypothesispytest", "logging", "threadexception", "timeout"),
+    *("unraisableexception", "valkey", "xdist"),
+)
+"""Of pytest: those that the tests have for themselves, or that take time to load."""
 
 
 def paths() -> list[Path]:
@@ -45,23 +53,46 @@ def is_marked(cell: NotebookNode) -> bool:
     return MARK in cell.source.splitlines()
 
 
-def validate(path: Path) -> subprocess.CompletedProcess[str]:
-    """Have nbval run a notebook where it is, with the settings beside it."""
+def path_with_commands() -> str:
+    """PATH as `activate` makes it: cells call commands of this environment."""
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+
+
+class _Cells:
+    """What became of each code cell: nothing, or how it failed."""
+
+    def __init__(self) -> None:
+        self.found: dict[int, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        number = int(report.nodeid.rpartition(" ")[2])
+        self.found[number] = self.found.get(number, "") + (report.longreprtext if report.failed else "")
+
+
+def validate(path: Path) -> dict[int, str]:
+    """Have nbval run a notebook where it is; how each code cell has failed, or nothing.
+
+    In this process: to start another for each notebook, with all that nbval imports, takes longer than most of them.
+    """
     without = [word for name in PLUGINS for word in ("-p", f"no:{name}")]
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "--color=no",
-        *without,
-        "--nbval-lax",
-        "--rootdir",
-        str(path.parent),
-    ]
+    settings = ["-c", os.devnull, "--noconftest", "--rootdir", str(path.parent), "--quiet", "--color=no"]
+    options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=60", f"--nbval-sanitize-with={SANITIZER}"]
+    cells = _Cells()
+    with ExitStack() as files:
+
+        def opened(name: str, mode: str) -> IO[str]:
+            return files.enter_context(Path(name).open(mode))
+
+        with mock.patch("nbval.kernel.open", opened, create=True):  # nbval would leave its files open
+            pytest.main([*without, *settings, *options, str(path)], plugins=[cells])
+    return cells.found
+
+
+def validate_as_typed(path: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``pytest --nbval-lax NOTEBOOK`` beside the notebook, with the settings that are there."""
     own = {name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")}
     return subprocess.run(
-        [*command, path.name],
+        [sys.executable, "-m", "pytest", "--nbval-lax", path.name],
         cwd=path.parent,
         env={**own, "PYTHONPATH": str(ROOT)},
         capture_output=True,
@@ -86,8 +117,7 @@ def execute(path: Path, folder: Path) -> None:
 
 
 def main(names: list[str]) -> None:
-    # As `activate` does: cells call commands of this environment.
-    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    os.environ["PATH"] = path_with_commands()
     os.environ["PYTHONPATH"] = str(ROOT)
     with tempfile.TemporaryDirectory(prefix="nb-", dir="/tmp") as home:
         os.environ["XDG_STATE_HOME"] = f"{home}/state"
