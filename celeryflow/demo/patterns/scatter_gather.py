@@ -11,7 +11,7 @@ import celeryflow as cf
 from celeryflow.demo import tables
 
 REQUEST = {"origin": "JFK", "time_hour": "2013-07-04T10:00:00Z"}
-DEADLINE_S = 3.0
+DEADLINE_S = 5.0
 
 
 def winds(time_hour: str) -> dict[str, float]:
