@@ -25,8 +25,8 @@ def warmest(month: int) -> dict[str, Any]:
     if month == 7 and not JULY.exists():
         raise FileNotFoundError("July has not been delivered yet")
     hours = pd.read_csv(tables.published("weather")).query(f"month == {month}")
-    hour = hours.loc[hours["temp"].idxmax()]
-    return {"month": month, "origin": str(hour["origin"]), "temp": float(hour["temp"])}
+    hour = hours.nlargest(1, "temp").to_dict("records")[0]
+    return {"month": month, "origin": hour["origin"], "temp": hour["temp"]}
 
 
 def merge(months: list[dict[str, Any]]) -> list[dict[str, Any]]:

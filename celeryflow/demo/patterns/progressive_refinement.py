@@ -21,13 +21,13 @@ def estimate(month: Any) -> dict[str, Any]:
     ]
     hours = min(known["hours"] * FACTOR, wind.count())
     sample = wind.dropna().sample(hours, random_state=known["month"])
-    half_width = 1.96 * float(sample.sem())
+    half_width = 1.96 * float(sample.std()) / hours**0.5
     return {"month": known["month"], "hours": int(hours), "mph": float(sample.mean()), "half_width": half_width}
 
 
 def precision(known: dict[str, Any]) -> float:
     """One less the half width of the 95 % interval, as a share of the mean."""
-    return 1 - known["half_width"] / known["mph"]
+    return 1.0 - float(known["half_width"] / known["mph"])
 
 
 def submit() -> cf.Run[Any]:
