@@ -100,6 +100,7 @@ def assert_says_what_came_of_it(text: str) -> None:
     assert "3 rounds; below 0.92 after them: none" in text
     assert "9.8 mph, as neighbours say" in text
     assert re.search(r"^ +7 +EWR +100.04 +37.8$", text, re.MULTILINE)
+    assert re.search(r"^ +LGA rejected +12 +0 .*over quota: asked for 12 items, 0 in use, quota 6", text, re.MULTILINE)
     assert "Where to go next" in text
 
 
