@@ -11,6 +11,7 @@ from celeryflow.version import __version__
 
 if TYPE_CHECKING:
     from celeryflow import patterns as patterns
+    from celeryflow.compare import compare as compare
     from celeryflow.control import branch as branch
     from celeryflow.control import gather as gather
     from celeryflow.control import loop as loop
@@ -47,6 +48,7 @@ _PUBLIC = {
     "LoopResult": "graph.control:LoopResult",
     "attach": "run.start:attach",
     "branch": "control:branch",
+    "compare": "compare:compare",
     "connect": "runtime.session:connect",
     "current": "engine.context:current",
     "from_task": "tasks:from_task",

@@ -43,6 +43,10 @@ class CycleError(WorkflowError):
     """Steps depend on each other in a circle; the message holds the path."""
 
 
+class ComparisonError(WorkflowError):
+    """An argument of ``cf.compare`` or ``cf.sweep`` cannot be used; the message begins with its name."""
+
+
 class LengthMismatchError(WorkflowError):
     """Values mapped together have different lengths or keys."""
 
@@ -245,6 +249,10 @@ class InsecureWarning(CeleryflowWarning):
 
 class UnservedQueueWarning(CeleryflowWarning):
     """Steps are ready in a queue that no worker serves."""
+
+
+class ComparisonWarning(CeleryflowWarning):
+    """A comparison says less than it seems to: too few items, differences that do not vary, failures."""
 
 
 class LargeClosureWarning(CeleryflowWarning):

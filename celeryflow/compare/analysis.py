@@ -1,0 +1,118 @@
+"""The statistics of one comparison: contrasts and verdicts of every metric, ranks, and the winner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from celeryflow.compare import ranks
+from celeryflow.compare.choice import folds, paired, unpaired
+from celeryflow.compare.contrast import Contrast, Floats, Interval, is_constant
+from celeryflow.compare.question import Question
+from celeryflow.compare.ranks import Omnibus
+from celeryflow.compare.results import Results
+from celeryflow.compare.scores import imputed, pairs
+from celeryflow.compare.student import paired_t
+from celeryflow.compare.verdicts import Judged, Pair, Rules, judge, winner
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What follows from results; all of it is worked out once, when it is first asked for."""
+
+    question: Question
+    results: Results
+    _judged: dict[str, list[Judged]] = field(default_factory=dict)
+
+    def scores(self, metric: str) -> Floats:
+        """As of Results."""
+        return self.results.scores(self.question.metrics.index(metric))
+
+    def rules(self, metric: str) -> Rules:
+        """How the pairs of a metric are judged."""
+        asked = self.question
+        return Rules(asked.alpha, asked.correction, asked.rope.get(metric), metric in asked.lower_is_better)
+
+    def judged(self, metric: str) -> list[Judged]:
+        """Every pair of a metric, with its verdict."""
+        if metric not in self._judged:
+            self._judged[metric] = judge(self._contrasts(self.scores(metric)), self.rules(metric))
+        return self._judged[metric]
+
+    def _contrasts(self, scores: Floats) -> dict[Pair, Contrast]:
+        names = self.question.algorithms
+        return {(names[i], names[j]): self._contrast(scores[:, i], scores[:, j]) for i, j in pairs(names)}
+
+    def _contrast(self, a: Floats, b: Floats) -> Contrast:
+        asked = self.question
+        if asked.design == "split":
+            return unpaired(a[np.isfinite(a)], b[np.isfinite(b)], asked.estimand)
+        differences = (a - b)[np.isfinite(a) & np.isfinite(b)]
+        if asked.test_over_train is not None:
+            return folds(differences, asked.test_over_train)
+        return paired(differences, asked.estimand, asked.method, asked.seed)
+
+    @cached_property
+    def failure_rates(self) -> dict[str, float]:
+        """Share of the trials of each algorithm that failed; 0 where there was none."""
+        whose, failed = self.results.algorithms, self.results.is_failed
+        return {
+            name: float(np.mean(failed[whose == at])) if np.any(whose == at) else 0.0
+            for at, name in enumerate(self.question.algorithms)
+        }
+
+    @cached_property
+    def leader(self) -> str | None:
+        """Who beats every other one on the primary metric, its failures aside."""
+        return winner(self.judged(self.question.primary), self.question.algorithms)
+
+    @cached_property
+    def winner(self) -> str | None:
+        """The leader; where it fails too often, only if it also wins with the worst score for each failure."""
+        leader, asked = self.leader, self.question
+        if leader is None or self.failure_rates[leader] <= asked.max_failure_rate:
+            return leader
+        rules, scores = self.rules(asked.primary), self.scores(asked.primary)
+        filled = imputed(scores, self.results.has_trials(), rules.is_lower_better)
+        found = winner(judge(self._contrasts(filled), rules), asked.algorithms)
+        return leader if found == leader else None
+
+    def mean(self, metric: str, algorithm: int) -> tuple[float, Interval]:
+        """Mean score of an algorithm, and its t interval at ``1 - alpha``; endless for one item, NaN for none."""
+        return mean_interval(self.scores(metric)[:, algorithm], 1.0 - self.question.alpha)
+
+    def ranks(self, metric: str) -> Floats:
+        """Average rank of each algorithm, 1 the best; where they saw different items, the rank of its mean."""
+        is_lower, scores = metric in self.question.lower_is_better, self.scores(metric)
+        if self.question.design == "split":
+            known = [column[np.isfinite(column)] for column in scores.T]
+            scores = np.array([[float(np.mean(column)) if len(column) else np.nan for column in known]])
+        return ranks.average_ranks(scores, is_lower)
+
+    def omnibus(self, metric: str) -> Omnibus | None:
+        """Friedman's test, Kruskal and Wallis' where items are split; None for two algorithms, or folds."""
+        scores = self.scores(metric)
+        if scores.shape[1] < 3 or self.question.test_over_train is not None:
+            return None
+        return ranks.kruskal(list(scores.T)) if self.question.design == "split" else ranks.friedman(scores)
+
+    def critical_difference(self, metric: str) -> float:
+        """The Nemenyi distance of average ranks; NaN where the ranks are not of shared, independent items."""
+        if self.question.design == "split" or self.question.test_over_train is not None:
+            return float("nan")
+        scores = self.scores(metric)
+        complete = int(np.sum(np.all(np.isfinite(scores), axis=1)))
+        return ranks.nemenyi_distance(scores.shape[1], complete, self.question.alpha)
+
+
+def mean_interval(values: Floats, level: float) -> tuple[float, Interval]:
+    """Mean of the finite values, and its t interval."""
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return float("nan"), Interval(float("nan"), float("nan"))
+    mean = float(np.mean(known))
+    if len(known) == 1:
+        return mean, Interval(float("-inf"), float("inf"))
+    return mean, Interval(mean, mean) if is_constant(known) else paired_t(known).interval(level)

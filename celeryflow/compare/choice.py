@@ -1,0 +1,88 @@
+"""Which test fits the values: by estimand and design, and what is said where there are too few of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from celeryflow.compare.brunnermunzel import BrunnerMunzel
+from celeryflow.compare.contrast import Contrast, Floats, Unknown, is_constant
+from celeryflow.compare.signedrank import SignedRank
+from celeryflow.compare.signflip import Constant, SignFlip
+from celeryflow.compare.student import StudentT, corrected_t, paired_t, welch
+
+FEW = 6
+"""Below it no exact rank or permutation test of pairs can reach 0.05 (6 give 2/2**6 = 0.031): the paired t is used."""
+
+ESTIMANDS = ("mean", "median")
+
+
+def paired(differences: Floats, estimand: str = "mean", method: str = "t", seed: int = 0) -> Contrast:
+    """The test of paired differences.
+
+    Parameters
+    ----------
+    differences : array of float, shape (n,)
+        Score of a minus score of b, item by item; finite.
+    estimand : {"mean", "median"}
+        Paired t, or Wilcoxon's signed ranks. Fewer than 6 differences get the paired t, those that do not vary the
+        sign-flip test: each with a note.
+    method : {"t", "permutation"}
+        Of the mean: Student's t, or the sign-flip permutation test.
+    seed : int
+        Of the permutations.
+    """
+    n = len(differences)
+    if n < 2:
+        return _unknown(n, differences, estimand, "cohen_dz")
+    if is_constant(differences):
+        return Constant(n, float(differences[0]), estimand)
+    if n < FEW and not (estimand == "mean" and method == "permutation"):
+        return _noted(paired_t(differences), f"{n} pairs only: the paired t test, which takes them to be normal")
+    if estimand == "median":
+        return SignedRank(differences)
+    return SignFlip(differences, seed) if method == "permutation" else paired_t(differences)
+
+
+def unpaired(a: Floats, b: Floats, estimand: str = "mean") -> Contrast:
+    """The test of two samples that share no items.
+
+    Parameters
+    ----------
+    a, b : array of float, shapes (n,) and (m,)
+        Scores; finite.
+    estimand : {"mean", "median"}
+        Welch's t, or Brunner and Munzel's test. Where one side has fewer than 6 it is Welch's, and where neither varies
+        Brunner and Munzel's: each with a note.
+    """
+    n, m = len(a), len(b)
+    if min(n, m) < 2:
+        difference = np.array([np.mean(a) - np.mean(b)] if min(n, m) else [])
+        return _unknown(n + m, difference, estimand, "cohen_d")
+    if is_constant(a) and is_constant(b):
+        return BrunnerMunzel(a, b, ("neither side varies, so that only the order of the values is counted",))
+    if min(n, m) < FEW:
+        return _noted(welch(a, b), f"{n} and {m} items only: Welch's t test, which takes them to be normal")
+    return welch(a, b) if estimand == "mean" else BrunnerMunzel(a, b)
+
+
+def folds(differences: Floats, test_over_train: float) -> Contrast:
+    """The test of scores of the same folds of a cross-validation; arguments as of `corrected_t`."""
+    n = len(differences)
+    if n < 2:
+        return _unknown(n, differences, "mean", "cohen_dz")
+    if is_constant(differences):
+        note = "the scores of all folds differ alike, and folds share data: nothing is concluded from that"
+        return Unknown(n, float(differences[0]), "mean", notes=(note,))
+    return corrected_t(differences, test_over_train)
+
+
+def _unknown(n: int, differences: Floats, estimand: str, effect: str) -> Unknown:
+    seen = float(differences[0]) if len(differences) else float("nan")
+    note = "one item is no sample" if len(differences) else "there is no item that both have"
+    return Unknown(n, seen, estimand, effect_name=effect, notes=(note,))
+
+
+def _noted(found: StudentT, note: str) -> StudentT:
+    from dataclasses import replace
+
+    return replace(found, notes=(note,))

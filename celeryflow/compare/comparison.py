@@ -1,0 +1,188 @@
+"""A comparison as a workflow: one mapped step, whose items are the trials, and a step that makes the report of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+from celeryflow.compare.data import MADE_ITEMS, Items, read_items, read_truth
+from celeryflow.compare.plan import Planned, plan
+from celeryflow.compare.question import Named, Question, check, check_metrics, named, whole
+from celeryflow.compare.results import Results, collect
+from celeryflow.compare.trial import Row, Trial
+from celeryflow.errors import ComparisonError
+from celeryflow.graph.refs import Unmapped
+from celeryflow.step import step
+from celeryflow.workflow import Workflow, workflow
+
+STEP = "trial"
+"""Name of the mapped step."""
+
+
+class Outline(NamedTuple):
+    """What is known of a comparison before any trial; all that its report needs besides their rows."""
+
+    question: Question
+    labels: Sequence[Any]
+    planned: tuple[Planned, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Items and algorithms."""
+        return len(self.labels), len(self.question.algorithms)
+
+    def results(self, rows: Sequence[Row | BaseException | None], submitted_at: float) -> Results:
+        """What has come of the trials, in their order; None where one has not ended."""
+        return collect(self.planned, rows, len(self.question.metrics), self.size, submitted_at, self.question.timeout_s)
+
+
+class Prepared(NamedTuple):
+    """A comparison that could run: its outline, the step, and the mapped arguments of each trial."""
+
+    outline: Outline
+    trial: Trial
+    items: Sequence[Any]
+    timeout_s: float | None
+
+    def arguments(self) -> tuple[list[int], list[Any], list[int]]:
+        """Algorithm, item and seed of each trial."""
+        planned = self.outline.planned
+        return [t.algorithm for t in planned], [self.items[t.item] for t in planned], [t.seed for t in planned]
+
+    def mapped(self) -> Any:
+        """The trials, as a map of a workflow's body."""
+        options = {} if self.timeout_s is None else {"timeout_s": self.timeout_s}
+        return step(self.trial, name=STEP, **options).map(*self.arguments(), on_error="return")
+
+
+class Design(NamedTuple):
+    """All of a comparison but its data, checked."""
+
+    algorithms: Named
+    metrics: Named
+    question: Question
+    truth: Any = None
+    stratify: Any = None
+    warmup: int = 1
+    max_trials: int | None = None
+    is_inline: bool = False
+
+    def prepare(self, data: Any) -> Prepared:
+        """The trials on `data`.
+
+        Raises
+        ------
+        ComparisonError
+            If data, truth or strata do not fit.
+        """
+        asked = self.question
+        items = read_items(data, self._made(), asked.seed)
+        count, algorithms = len(items.values), len(self.algorithms)
+        truth_of, truths = read_truth(self.truth, count)
+        check_metrics(self.metrics, self._examples(items, truth_of, truths))
+        if asked.design == "split" and count < algorithms:
+            raise ComparisonError(
+                f'data= has {count} items; design="split" needs at least one for each of {algorithms}.'
+            )
+        planned = plan(count, algorithms, asked.repeats, asked.design, asked.seed, self._strata(items), self.max_trials)
+        if not planned:
+            raise ComparisonError(
+                f"max_trials= is {self.max_trials}; one item alone takes {algorithms * asked.repeats}."
+            )
+        values = items.values if truths is None else list(zip(items.values, truths, strict=True))
+        trial = Trial(
+            self.algorithms, self.metrics, truth_of, items.make, self.warmup, asked.timeout_s, truths is not None,
+            self.is_inline,
+        )  # fmt: skip
+        limit = None if asked.timeout_s is None else asked.timeout_s * (1 + self.warmup)
+        return Prepared(Outline(asked, list(items.labels), tuple(planned)), trial, values, limit)
+
+    def _made(self) -> int:
+        """Items that a function of a seed is to make."""
+        each = self.question.repeats * (len(self.algorithms) if self.question.design == "paired" else 1)
+        return MADE_ITEMS if self.max_trials is None else max(1, self.max_trials // each)
+
+    def _examples(
+        self, items: Items, truth_of: Callable[..., Any] | None, truths: Sequence[Any] | None
+    ) -> Sequence[Any]:
+        """What a metric may be tried on before there is an output."""
+        if truths is not None:
+            return truths[:1]
+        return [] if truth_of is not None or items.make is not None else items.values[:1]
+
+    def _strata(self, items: Items) -> list[Hashable] | None:
+        if self.stratify is None:
+            return None
+        if self.question.design != "split":
+            raise ComparisonError('stratify= deals items out evenly; it needs design="split".')
+        if callable(self.stratify):
+            return [self.stratify(item if items.make is None else items.make(item)) for item in items.values]
+        if not hasattr(self.stratify, "__len__") or len(self.stratify) != len(items.values):
+            raise ComparisonError(
+                f"stratify= takes a value for each of {len(items.values)} items, or a function of one."
+            )
+        return list(self.stratify)
+
+
+def design(
+    algorithms: Any,
+    metrics: Any,
+    *,
+    truth: Any = None,
+    stratify: Any = None,
+    warmup: int = 1,
+    max_trials: int | None = None,
+    inline: bool = False,
+    **asked: Any,
+) -> Design:
+    """All of a comparison but its data; arguments as of ``cf.compare``.
+
+    Raises
+    ------
+    ComparisonError
+        Naming the argument that cannot be used.
+    """
+    of_algorithms, of_metrics = named("algorithms", algorithms, 2), named("metrics", metrics, 1)
+    for name, function in of_algorithms:
+        if not callable(function):
+            raise ComparisonError(f"algorithms= has the estimator {name!r}, and no cv= to fit it. Give cv=5, say.")
+    check_metrics(of_metrics, [])
+    return Design(
+        of_algorithms,
+        of_metrics,
+        check(of_algorithms, of_metrics, **asked),
+        truth,
+        stratify,
+        whole("warmup", warmup, 0),
+        None if max_trials is None else whole("max_trials", max_trials, 1),
+        inline,
+    )
+
+
+def comparison(algorithms: Any, metrics: Any, **options: Any) -> Workflow[[Any], Any]:
+    """A workflow of one parameter, the data, whose result is the `Report`; for workflows that compare.
+
+    Parameters
+    ----------
+    algorithms, metrics, **options
+        As of ``cf.compare``, but `inline` and `wait`.
+
+    Raises
+    ------
+    ComparisonError
+        Naming the argument that cannot be used; for `data`, when the workflow is run.
+    """
+    designed = design(algorithms, metrics, **options)
+
+    def compare(data: Any) -> Any:
+        prepared = designed.prepare(data)
+        return step(_report, name="report")(Unmapped(prepared.outline).value, time.time(), prepared.mapped())
+
+    return workflow(compare, name="compare")  # type: ignore[call-overload, no-any-return]
+
+
+def _report(outline: Outline, submitted_at: float, rows: Sequence[Row | BaseException | None]) -> Any:
+    from celeryflow.compare.report import Report
+
+    return Report(outline, rows, submitted_at)

@@ -1,0 +1,189 @@
+"""The report of a comparison: frames, the winner, and what to do."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from celeryflow.compare import frames, words
+from celeryflow.compare.analysis import Analysis
+from celeryflow.compare.comparison import STEP, Outline
+from celeryflow.compare.question import Question
+from celeryflow.compare.trial import NOT_A_NUMBER, Row
+from celeryflow.errors import ComparisonError, ComparisonWarning, UnknownError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from celeryflow.run.run import Run
+
+
+class Report:
+    """What came of a comparison; while its run goes on, what has come so far.
+
+    Attributes
+    ----------
+    run : Run or None
+        The run whose items are the trials; None where it ran in this process, or was loaded from a file.
+    """
+
+    def __init__(
+        self,
+        outline: Outline,
+        rows: Sequence[Row | BaseException | None] | None = None,
+        submitted_at: float = 0.0,
+        run: Run[Any] | None = None,
+    ) -> None:
+        self._outline, self._rows, self._submitted_at, self.run = outline, rows, submitted_at, run
+        self._final: Analysis | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        rows, submitted_at = self._read()
+        return {"_outline": self._outline, "_rows": rows, "_submitted_at": submitted_at, "run": None, "_final": None}
+
+    # --- how far it is -----------------------------------------------------------------------
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no more trials come."""
+        return self.run is None or self.run.snapshot().status.is_terminal
+
+    def wait(self, timeout_s: float | None = None) -> Report:
+        """Wait for the last trial, or for `timeout_s` seconds; the report itself."""
+        if self.run is not None:
+            self.run.wait(timeout_s)
+        if self.is_over:
+            self._analysis()
+        return self
+
+    # --- what came of it ---------------------------------------------------------------------
+
+    def trials(self) -> pd.DataFrame:
+        """A row a trial that has ended, in the order in which they were to run.
+
+        Returns
+        -------
+        DataFrame
+            item, repeat, algorithm, block, order, a column a metric, latency_s (the call alone), queue_wait_s (from
+            submit to start), peak_memory_bytes (above what the process held before), status
+            (success or failure), error.
+        """
+        return frames.trials(self._analysis(), self._outline.labels)
+
+    def summary(self) -> pd.DataFrame:
+        """A row an algorithm.
+
+        Returns
+        -------
+        DataFrame
+            algorithm, n (items with a score of the primary metric), failures (trials), for each metric its mean over
+            the items, the t interval of that at 1 - alpha, and the average rank (1 the best); latency_p50_s and
+            latency_p95_s, throughput_per_s (trials a second of calls, on one core), recommended.
+        """
+        return frames.summary(self._analysis())
+
+    def pairwise(self) -> pd.DataFrame:
+        """A row a metric and pair of algorithms.
+
+        Returns
+        -------
+        DataFrame
+            metric, a, b, n_pairs (values of both, where items are split), estimand, difference (a - b, raw) with its
+            simultaneous interval ci_low to ci_high (Bonferroni over the pairs of the metric), effect_name, effect_size
+            (positive favours a) with its interval, p_value, p_adjusted, test, verdict of a against b: better, worse,
+            equivalent or inconclusive.
+        """
+        return frames.pairwise(self._analysis())
+
+    def omnibus(self) -> pd.DataFrame:
+        """A row a metric, of three or more algorithms: whether any differ (Friedman). It decides nothing here.
+
+        Returns
+        -------
+        DataFrame
+            metric, test, statistic, p_value, n_items, n_algorithms; empty for two algorithms, and for cross-validation,
+            whose folds share data.
+        """
+        return frames.omnibus(self._analysis())
+
+    def critical_difference(self, metric: str | None = None) -> float:
+        """Average ranks that lie further apart than this differ by Nemenyi's test; by default of the primary metric."""
+        return self._analysis().critical_difference(self._metric(metric))
+
+    @property
+    def winner(self) -> str | None:
+        """The algorithm that is better than every other one on the primary metric; None where there is none."""
+        return self._analysis().winner
+
+    @property
+    def recommendation(self) -> str:
+        """One paragraph: what to take and why, with the numbers."""
+        text = words.recommendation(self._analysis())
+        return text if self.is_over else f"So far ({self._progress()}): {text}"
+
+    @property
+    def question(self) -> Question:
+        """How the trials were made and are judged."""
+        return self._outline.question
+
+    def __repr__(self) -> str:
+        head = "Comparison" if self.is_over else f"Comparison so far ({self._progress()})"
+        return f"{head}\n{self.summary().to_string(index=False)}\n{self.recommendation}"
+
+    # --- how it is read ----------------------------------------------------------------------
+
+    def _metric(self, metric: str | None) -> str:
+        asked = self._outline.question
+        if metric is not None and metric not in asked.metrics:
+            raise UnknownError(f"no metric {metric!r}. The metrics: {', '.join(asked.metrics)}.")
+        return metric or asked.primary
+
+    def _progress(self) -> str:
+        done = len(self._analysis().results.planned)
+        return f"{done} of {len(self._outline.planned)} trials"
+
+    def _analysis(self) -> Analysis:
+        if self._final is not None:
+            return self._final
+        is_over = self.is_over
+        found = Analysis(self._outline.question, self._outline.results(*self._read()))
+        if is_over:
+            self._refuse_no_numbers(found)
+            self._final = found
+            self._warn(found)
+        return found
+
+    def _read(self) -> tuple[Sequence[Row | BaseException | None], float]:
+        if self._rows is not None or self.run is None:
+            return self._rows or [], self._submitted_at
+        is_over = self.run.snapshot().status.is_terminal
+        ended = self.run.value(STEP, partial=True).as_dict()
+        rows = [ended.get(at) for at in range(len(self._outline.planned))]
+        submitted_at = self.run.snapshot().submitted_at or 0.0
+        if is_over:
+            self._rows, self._submitted_at = rows, submitted_at
+        return rows, submitted_at
+
+    def _refuse_no_numbers(self, found: Analysis) -> None:
+        """A metric that never gave a number is wrong, not the trials."""
+        for name in found.question.metrics:
+            start = f"metric {name!r}: TypeError: {NOT_A_NUMBER} "
+            errors = found.results.errors
+            if errors and all(error.startswith(start) for error in errors):
+                raise ComparisonError(
+                    f"metrics= has {name!r}, which returns {errors[0].removeprefix(start)}, no number."
+                )
+
+    def _warn(self, found: Analysis) -> None:
+        notes = {
+            note
+            for metric in found.question.metrics
+            for pair in found.judged(metric)
+            for note in pair.contrast.notes
+            if not note.startswith("assumes")
+        }
+        for note in sorted(notes):
+            warnings.warn(
+                f"comparison of {', '.join(found.question.algorithms)}: {note}.", ComparisonWarning, stacklevel=6
+            )
