@@ -12,6 +12,8 @@ from celeryflow.version import __version__
 if TYPE_CHECKING:
     from celeryflow import patterns as patterns
     from celeryflow.compare import compare as compare
+    from celeryflow.compare import load_report as load_report
+    from celeryflow.compare import sweep as sweep
     from celeryflow.control import branch as branch
     from celeryflow.control import gather as gather
     from celeryflow.control import loop as loop
@@ -54,12 +56,14 @@ _PUBLIC = {
     "from_task": "tasks:from_task",
     "gather": "control:gather",
     "history": "run.history:history",
+    "load_report": "compare:load_report",
     "loop": "control:loop",
     "map": "workflow:map_items",
     "monitor": "run.monitor:monitor",
     "phase": "graph.trace:phase",
     "shutdown": "runtime.session:shutdown",
     "step": "step:step",
+    "sweep": "compare:sweep",
     "unmapped": "graph.refs:unmapped",
     "workflow": "workflow:workflow",
 }

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
+from os import PathLike
 from typing import TYPE_CHECKING, Any
+
+from celeryflow.errors import ComparisonError
 
 if TYPE_CHECKING:
     from celeryflow.compare.comparison import Prepared
     from celeryflow.compare.report import Report
-    from celeryflow.compare.trial import Row
+    from celeryflow.compare.swept import Sweep
     from celeryflow.run.run import Run
 
 
@@ -65,6 +68,10 @@ def compare(
         signed ranks with the Hodges-Lehmann estimate, which assume symmetric differences; Brunner and Munzel's test).
     design : {"paired", "split"}
         Whether every algorithm sees every item, or the items are shuffled and dealt out.
+    cv : int or splitter of scikit-learn, optional
+        With ``data=(X, y)`` and estimators for algorithms: each is cloned, fitted and predicts on every fold, and
+        `metrics` get predictions and targets. A number of folds is shuffled by `seed`, and stratified for classifiers.
+        Scores of folds that share data are judged by Nadeau's and Bengio's corrected t test.
     repeats : int
         Trials of each item and algorithm, averaged: the number of items is what counts.
     seed : int
@@ -124,42 +131,139 @@ def compare(
     [{'a': 'mean', 'b': 'first', 'n_pairs': 6, 'verdict': 'inconclusive'}]
     """
     from celeryflow.compare.comparison import design as designed
+    from celeryflow.compare.report import Report
 
     prepared = designed(
         algorithms, metrics, truth=truth, stratify=stratify, warmup=warmup, max_trials=max_trials, timeout_s=timeout_s,
-        inline=inline, lower_is_better=lower_is_better, primary=primary, estimand=estimand, method=method,
+        inline=inline, cv=cv, lower_is_better=lower_is_better, primary=primary, estimand=estimand, method=method,
         design=design, repeats=repeats, seed=seed, alpha=alpha, rope=rope, correction=correction,
         max_failure_rate=max_failure_rate,
     ).prepare(data)  # fmt: skip
-    return _here(prepared) if inline else _on_workers(prepared, wait, reuse)
+    earlier = reuse.run if isinstance(reuse, Report) else reuse
+    report = _trials(prepared, inline, wait, earlier, "compare")
+    return report.wait() if wait or inline else report
 
 
-def _here(prepared: Prepared) -> Report:
-    from celeryflow.compare.report import Report
+def sweep(
+    wf_or_fn: Any,
+    data: Any,
+    params: Mapping[str, Any],
+    metrics: Any,
+    lower_is_better: Any = (),
+    n_samples: int | None = None,
+    seed: int = 0,
+    primary: str | None = None,
+    truth: Any = None,
+    holdout: Any = None,
+    repeats: int = 1,
+    alpha: float = 0.05,
+    warmup: int = 0,
+    max_failure_rate: float = 0.0,
+    timeout_s: float | None = None,
+    inline: bool = False,
+    wait: bool = True,
+    reuse: Sweep | Run[Any] | str | None = None,
+) -> Sweep:
+    """Which setting of one algorithm does best, by trials on the workers: every setting on every item.
 
-    rows: list[Row | BaseException] = []
-    started = time.time()
-    for algorithm, item, seed in zip(*prepared.arguments(), strict=True):
-        try:
-            rows.append(prepared.trial(algorithm, item, seed))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure of the trial
-            rows.append(error)
-    return Report(prepared.outline, rows, _no_wait(rows, started)).wait()
+    Like a comparison it is one run, whose items are the trials. The best score of many is optimistic: `holdout` says
+    what the chosen setting gives on items that it was not chosen by.
+
+    Parameters
+    ----------
+    wf_or_fn : callable
+        Function, step or workflow: ``(item, **setting) -> output``.
+    data, metrics, lower_is_better, primary, truth, repeats, warmup, max_failure_rate, timeout_s, inline, wait
+        As of ``cf.compare``.
+    params : dict of str to sequence
+        Values of each parameter; with `n_samples` also distributions, as of ``scipy.stats``.
+    n_samples : int, optional
+        So many settings at random, all different where lists alone are given; by default the whole grid.
+    seed : int
+        Of the settings, of the order of trials and of the generators in them.
+    holdout : as data, optional
+        Items on which the best setting runs once the others are done; needs ``wait=True``.
+    alpha : float
+        The intervals are at 1 - alpha.
+    reuse : Sweep, Run, str or "latest", optional
+        Take the trials that an earlier sweep has.
+
+    Returns
+    -------
+    Sweep
+        ``trials()``, ``summary()``, ``best_params``, ``holdout`` and ``recommendation``.
+
+    Raises
+    ------
+    ComparisonError
+        Before anything runs, if an argument cannot be used: its message begins with the argument's name.
+
+    Examples
+    --------
+    >>> found = sweep(
+    ...     lambda x, power: x**power, [1.0, 2.0, 3.0], {"power": [1, 2, 3]}, {"off": lambda out, x: abs(out - x * x)},
+    ...     lower_is_better=["off"], inline=True,
+    ... )
+    >>> found.best_params
+    {'power': 2}
+    """
+    from celeryflow.compare import grid
+    from celeryflow.compare.question import whole
+    from celeryflow.compare.swept import Sweep, prepare
+
+    samples = None if n_samples is None else whole("n_samples", n_samples, 1)
+    if holdout is not None and not wait:
+        raise ComparisonError("holdout= runs once the best setting is known; with wait=False that is later.")
+    tried = grid.settings(params, samples, whole("seed", seed, 0))
+    options: dict[str, Any] = {
+        "lower_is_better": lower_is_better, "primary": primary, "repeats": repeats, "seed": seed, "alpha": alpha,
+        "warmup": warmup, "max_failure_rate": max_failure_rate, "timeout_s": timeout_s, "inline": inline,
+    }  # fmt: skip
+    settings, prepared = prepare(wf_or_fn, data, tried, metrics, truth=truth, **options)
+    if holdout is not None:
+        prepare(wf_or_fn, holdout, tried[:1], metrics, **options)  # what is wrong with it is said before all trials
+    report = _trials(prepared, inline, wait, reuse.run if isinstance(reuse, Sweep) else reuse, "sweep")
+    found = Sweep(settings, report)
+    if holdout is None:
+        return found
+    _, held = prepare(wf_or_fn, holdout, [found.best_params], metrics, **options)
+    return Sweep(settings, report, _trials(held, inline, True, None, "holdout"))
 
 
-def _no_wait(rows: Sequence[Row | BaseException], started: float) -> float:
-    """Nothing waits in a queue here: every trial is submitted when it begins."""
-    return max([started, *(row.started_at for row in rows if isinstance(row, tuple))])
+def load_report(path: str | PathLike[str]) -> Report:
+    """The report that ``report.save(path)`` wrote: its frames, verdicts and recommendation, without its run.
+
+    Parameters
+    ----------
+    path : str or path
+        A file; it is text (JSON), and nothing in it is executed.
+
+    Raises
+    ------
+    ComparisonError
+        If it is no report.
+    OSError
+        If it cannot be read.
+    """
+    from celeryflow.compare.saved import read
+
+    return read(path)
 
 
-def _on_workers(prepared: Prepared, wait: bool, reuse: Report | Run[Any] | str | None) -> Report:
+def _trials(prepared: Prepared, inline: bool, wait: bool, reuse: Run[Any] | str | None, name: str) -> Report:
+    """The report of the trials, run here or on workers; with `wait` of all of them."""
     from celeryflow.compare.report import Report
     from celeryflow.workflow import Workflow, workflow
 
-    trials: Workflow[[], Any] = workflow(prepared.mapped, name="compare")  # type: ignore[call-overload]
-    run = trials.submit(reuse=reuse.run if isinstance(reuse, Report) else reuse)
-    report = Report(prepared.outline, run=run)
+    if inline:
+        started = time.time()
+        rows = prepared.rows()
+        # Nothing waits in a queue here: every trial is submitted when it begins.
+        return Report(
+            prepared.outline, rows, max([started, *(row.started_at for row in rows if isinstance(row, tuple))])
+        )
+    trials: Workflow[[], Any] = workflow(prepared.mapped, name=name)  # type: ignore[call-overload]
+    run = trials.submit(reuse=reuse)
     if wait:
         run.wait_or_cancel()
-        report.wait()
-    return report
+    return Report(prepared.outline, run=run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,12 +11,14 @@ import numpy as np
 from celeryflow.compare import ranks
 from celeryflow.compare.choice import folds, paired, unpaired
 from celeryflow.compare.contrast import Contrast, Floats, Interval, is_constant
+from celeryflow.compare.power import RANKS, each_needed, pairs_needed
 from celeryflow.compare.question import Question
 from celeryflow.compare.ranks import Omnibus
 from celeryflow.compare.results import Results
 from celeryflow.compare.scores import imputed, pairs
-from celeryflow.compare.student import paired_t
+from celeryflow.compare.student import corrected_t, paired_t
 from celeryflow.compare.verdicts import Judged, Pair, Rules, judge, winner
+from celeryflow.errors import ComparisonError
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,8 @@ class Analysis:
 
     def mean(self, metric: str, algorithm: int) -> tuple[float, Interval]:
         """Mean score of an algorithm, and its t interval at ``1 - alpha``; endless for one item, NaN for none."""
-        return mean_interval(self.scores(metric)[:, algorithm], 1.0 - self.question.alpha)
+        values = self.scores(metric)[:, algorithm]
+        return mean_interval(values, 1.0 - self.question.alpha, self.question.test_over_train)
 
     def ranks(self, metric: str) -> Floats:
         """Average rank of each algorithm, 1 the best; where they saw different items, the rank of its mean."""
@@ -106,13 +110,44 @@ class Analysis:
         complete = int(np.sum(np.all(np.isfinite(scores), axis=1)))
         return ranks.nemenyi_distance(scores.shape[1], complete, self.question.alpha)
 
+    def items_needed(self, metric: str, effect: float, power: float) -> int:
+        """Items of which the tests of all pairs find a difference of that size; as of ``Report.power``.
 
-def mean_interval(values: Floats, level: float) -> tuple[float, Interval]:
-    """Mean of the finite values, and its t interval."""
+        Raises
+        ------
+        ComparisonError
+            If no two items tell how much scores vary.
+        """
+        asked, scores = self.question, self.scores(metric)
+        both = pairs(asked.algorithms)
+        alpha, ranked = asked.alpha / len(both), RANKS if asked.estimand == "median" else 1.0
+        spreads = [_spread(scores[:, i], scores[:, j], asked.design == "split") for i, j in both]
+        spread = max((found for found in spreads if found is not None), default=None)
+        if spread is None:
+            raise ComparisonError("power() needs two items at least that tell how much scores vary. Compare on more.")
+        if asked.design == "split":
+            return math.ceil(ranked * each_needed(effect, spread, power, alpha)) * len(asked.algorithms)
+        return math.ceil(ranked * pairs_needed(effect, spread, power, alpha))
+
+
+def _spread(a: Floats, b: Floats, is_split: bool) -> float | None:
+    """Standard deviation of the differences, or of one side; None where fewer than two items tell it."""
+    if is_split:
+        a, b = a[np.isfinite(a)], b[np.isfinite(b)]
+        return math.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2.0) if min(len(a), len(b)) > 1 else None
+    differences = (a - b)[np.isfinite(a) & np.isfinite(b)]
+    return float(np.std(differences, ddof=1)) if len(differences) > 1 else None
+
+
+def mean_interval(values: Floats, level: float, test_over_train: float | None = None) -> tuple[float, Interval]:
+    """Mean of the finite values, and its t interval: of folds, the corrected one."""
     known = values[np.isfinite(values)]
     if not len(known):
         return float("nan"), Interval(float("nan"), float("nan"))
     mean = float(np.mean(known))
     if len(known) == 1:
         return mean, Interval(float("-inf"), float("inf"))
-    return mean, Interval(mean, mean) if is_constant(known) else paired_t(known).interval(level)
+    if is_constant(known):
+        return mean, Interval(mean, mean)
+    found = paired_t(known) if test_over_train is None else corrected_t(known, test_over_train)
+    return mean, found.interval(level)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
+from celeryflow.compare import crossval
 from celeryflow.compare.data import MADE_ITEMS, Items, read_items, read_truth
 from celeryflow.compare.plan import Planned, plan
 from celeryflow.compare.question import Named, Question, check, check_metrics, named, whole
@@ -44,16 +46,27 @@ class Prepared(NamedTuple):
     trial: Trial
     items: Sequence[Any]
     timeout_s: float | None
+    table: Any = None
 
     def arguments(self) -> tuple[list[int], list[Any], list[int]]:
         """Algorithm, item and seed of each trial."""
         planned = self.outline.planned
         return [t.algorithm for t in planned], [self.items[t.item] for t in planned], [t.seed for t in planned]
 
+    def rows(self) -> list[Row | BaseException]:
+        """The trials, run here one after the other."""
+        found: list[Row | BaseException] = []
+        for algorithm, item, seed in zip(*self.arguments(), strict=True):
+            try:
+                found.append(self.trial(algorithm, item, seed, self.table))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure of the trial
+                found.append(error)
+        return found
+
     def mapped(self) -> Any:
         """The trials, as a map of a workflow's body."""
         options = {} if self.timeout_s is None else {"timeout_s": self.timeout_s}
-        return step(self.trial, name=STEP, **options).map(*self.arguments(), on_error="return")
+        return step(self.trial, name=STEP, **options).map(*self.arguments(), Unmapped(self.table), on_error="return")
 
 
 class Design(NamedTuple):
@@ -67,6 +80,7 @@ class Design(NamedTuple):
     warmup: int = 1
     max_trials: int | None = None
     is_inline: bool = False
+    cv: Any = None
 
     def prepare(self, data: Any) -> Prepared:
         """The trials on `data`.
@@ -76,27 +90,51 @@ class Design(NamedTuple):
         ComparisonError
             If data, truth or strata do not fit.
         """
-        asked = self.question
+        return self._prepare_items(data) if self.cv is None else self._prepare_folds(data)
+
+    def _prepare_items(self, data: Any) -> Prepared:
+        asked, algorithms = self.question, len(self.algorithms)
         items = read_items(data, self._made(), asked.seed)
-        count, algorithms = len(items.values), len(self.algorithms)
+        count = len(items.values)
         truth_of, truths = read_truth(self.truth, count)
         check_metrics(self.metrics, self._examples(items, truth_of, truths))
         if asked.design == "split" and count < algorithms:
             raise ComparisonError(
                 f'data= has {count} items; design="split" needs at least one for each of {algorithms}.'
             )
-        planned = plan(count, algorithms, asked.repeats, asked.design, asked.seed, self._strata(items), self.max_trials)
+        values = items.values if truths is None else list(zip(items.values, truths, strict=True))
+        trial = self._trial(truth=truth_of, make=items.make, has_truth=truths is not None)
+        return self._prepared(items.labels, values, trial, asked, self._strata(items))
+
+    def _prepare_folds(self, data: Any) -> Prepared:
+        asked, table = self.question, crossval.read_table(data)
+        check_metrics(self.metrics, [table[1]])
+        found = crossval.folds(self.cv, table, [estimator for _, estimator in self.algorithms], asked.seed)
+        fitted = tuple((name, crossval.Fitting(estimator)) for name, estimator in self.algorithms)
+        asked = replace(asked, test_over_train=crossval.test_over_train(found))
+        return self._prepared(range(len(found)), found, self._replace(algorithms=fitted)._trial(), asked, None, table)
+
+    def _trial(self, **more: Any) -> Trial:
+        of_all: dict[str, Any] = {"warmup": self.warmup, "timeout_s": self.question.timeout_s}
+        return Trial(self.algorithms, self.metrics, is_inline=self.is_inline, **of_all, **more)
+
+    def _prepared(
+        self,
+        labels: Sequence[Any],
+        values: Sequence[Any],
+        trial: Trial,
+        asked: Question,
+        strata: list[Hashable] | None,
+        table: Any = None,
+    ) -> Prepared:
+        algorithms = len(self.algorithms)
+        planned = plan(len(values), algorithms, asked.repeats, asked.design, asked.seed, strata, self.max_trials)
         if not planned:
             raise ComparisonError(
                 f"max_trials= is {self.max_trials}; one item alone takes {algorithms * asked.repeats}."
             )
-        values = items.values if truths is None else list(zip(items.values, truths, strict=True))
-        trial = Trial(
-            self.algorithms, self.metrics, truth_of, items.make, self.warmup, asked.timeout_s, truths is not None,
-            self.is_inline,
-        )  # fmt: skip
         limit = None if asked.timeout_s is None else asked.timeout_s * (1 + self.warmup)
-        return Prepared(Outline(asked, list(items.labels), tuple(planned)), trial, values, limit)
+        return Prepared(Outline(asked, list(labels), tuple(planned)), trial, values, limit, table)
 
     def _made(self) -> int:
         """Items that a function of a seed is to make."""
@@ -134,6 +172,8 @@ def design(
     warmup: int = 1,
     max_trials: int | None = None,
     inline: bool = False,
+    cv: Any = None,
+    least: int = 2,
     **asked: Any,
 ) -> Design:
     """All of a comparison but its data; arguments as of ``cf.compare``.
@@ -143,21 +183,41 @@ def design(
     ComparisonError
         Naming the argument that cannot be used.
     """
-    of_algorithms, of_metrics = named("algorithms", algorithms, 2), named("metrics", metrics, 1)
-    for name, function in of_algorithms:
-        if not callable(function):
-            raise ComparisonError(f"algorithms= has the estimator {name!r}, and no cv= to fit it. Give cv=5, say.")
+    of_algorithms, of_metrics = named("algorithms", algorithms, least), named("metrics", metrics, 1)
+    question = check(of_algorithms, of_metrics, **asked)
+    if cv is None:
+        _check_functions(of_algorithms)
+    else:
+        crossval.check_estimators(of_algorithms)
+        _check_folds(question, truth)
     check_metrics(of_metrics, [])
     return Design(
         of_algorithms,
         of_metrics,
-        check(of_algorithms, of_metrics, **asked),
+        question,
         truth,
         stratify,
         whole("warmup", warmup, 0),
         None if max_trials is None else whole("max_trials", max_trials, 1),
         inline,
+        cv,
     )
+
+
+def _check_functions(algorithms: Named) -> None:
+    for name, function in algorithms:
+        if not callable(function):
+            raise ComparisonError(f"algorithms= has the estimator {name!r}, and no cv= to fit it. Give cv=5, say.")
+
+
+def _check_folds(question: Question, truth: Any) -> None:
+    """What does not go together with cross-validation."""
+    if question.design != "paired":
+        raise ComparisonError('design= is "paired" with cv=: every estimator sees every fold.')
+    if question.estimand != "mean" or question.method != "t":
+        raise ComparisonError("estimand= is the mean, by the corrected t test, with cv=: folds share data.")
+    if truth is not None:
+        raise ComparisonError("truth= is y with cv=. Leave it out.")
 
 
 def comparison(algorithms: Any, metrics: Any, **options: Any) -> Workflow[[Any], Any]:

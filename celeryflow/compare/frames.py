@@ -37,7 +37,7 @@ def trials(analysis: Analysis, labels: Sequence[Any]) -> pd.DataFrame:
     )
 
 
-def summary(analysis: Analysis) -> pd.DataFrame:
+def summary(analysis: Analysis, recommended: str | None) -> pd.DataFrame:
     """A row an algorithm: its scores, time and failures."""
     asked, found = analysis.question, analysis.results
     names, whose = asked.algorithms, found.algorithms
@@ -56,7 +56,7 @@ def summary(analysis: Analysis) -> pd.DataFrame:
     columns["latency_p50_s"] = _reals(_quantile(seconds, 0.5) for seconds in times)
     columns["latency_p95_s"] = _reals(_quantile(seconds, 0.95) for seconds in times)
     columns["throughput_per_s"] = _reals(len(s) / float(np.sum(s)) if np.sum(s) > 0 else np.nan for s in times)
-    columns["recommended"] = pd.Series([name == analysis.winner for name in names], dtype=bool)
+    columns["recommended"] = pd.Series([name == recommended for name in names], dtype=bool)
     return pd.DataFrame(columns)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 from celeryflow.compare import frames, words
 from celeryflow.compare.analysis import Analysis
 from celeryflow.compare.comparison import STEP, Outline
-from celeryflow.compare.question import Question
+from celeryflow.compare.question import Question, between
+from celeryflow.compare.results import as_row
 from celeryflow.compare.trial import NOT_A_NUMBER, Row
 from celeryflow.errors import ComparisonError, ComparisonWarning, UnknownError
 
@@ -39,8 +42,20 @@ class Report:
         self._final: Analysis | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        rows, submitted_at = self._read()
+        rows, submitted_at = self._plain()
         return {"_outline": self._outline, "_rows": rows, "_submitted_at": submitted_at, "run": None, "_final": None}
+
+    def _plain(self) -> tuple[list[Row | None], float]:
+        """Rows without exceptions, which may not pickle."""
+        asked, (rows, submitted_at) = self._outline.question, self._read()
+        found = [None if row is None else as_row(row, len(asked.metrics), asked.timeout_s) for row in rows]
+        return found, submitted_at
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the report to a file (JSON), which ``cf.load_report(path)`` reads; the run is not in it."""
+        from celeryflow.compare.saved import write
+
+        write(path, self._outline, *self._plain())
 
     # --- how far it is -----------------------------------------------------------------------
 
@@ -81,7 +96,8 @@ class Report:
             the items, the t interval of that at 1 - alpha, and the average rank (1 the best); latency_p50_s and
             latency_p95_s, throughput_per_s (trials a second of calls, on one core), recommended.
         """
-        return frames.summary(self._analysis())
+        found = self._analysis()
+        return frames.summary(found, found.winner)
 
     def pairwise(self) -> pd.DataFrame:
         """A row a metric and pair of algorithms.
@@ -111,6 +127,42 @@ class Report:
         """Average ranks that lie further apart than this differ by Nemenyi's test; by default of the primary metric."""
         return self._analysis().critical_difference(self._metric(metric))
 
+    def power(self, effect: float, power: float = 0.8, metric: str | None = None) -> int:
+        """Items that a further comparison needs, to find a difference of the size that matters to you.
+
+        For every pair, at the adjusted alpha (alpha over the number of pairs), with the largest spread that any pair
+        has here. It says nothing of the differences found here: power of the effect that was observed would only repeat
+        its p value (Hoenig and Heisey, 2001, "The abuse of power").
+
+        Parameters
+        ----------
+        effect : float
+            The smallest difference that matters, in the metric's unit; not 0.
+        power : float
+            Chance to find it, between alpha and 1.
+        metric : str, optional
+            By default the primary one.
+
+        Returns
+        -------
+        int
+            Items of the whole comparison: where they are split, those of all algorithms together.
+
+        Raises
+        ------
+        ComparisonError
+            If an argument is out of range, there are fewer than two items, or folds were compared: more folds of the
+            same data are no more data.
+        """
+        asked = self._outline.question
+        if asked.test_over_train is not None:
+            raise ComparisonError("cv= compares folds of the same data: more folds are no more data.")
+        size = abs(between("effect", effect, -math.inf, math.inf))
+        if not size:
+            raise ComparisonError("effect= is 0. Give the smallest difference that matters, in the metric's unit.")
+        chance = between("power", power, asked.alpha, 1.0)
+        return self._analysis().items_needed(self._metric(metric), size, chance)
+
     @property
     def winner(self) -> str | None:
         """The algorithm that is better than every other one on the primary metric; None where there is none."""
@@ -121,6 +173,11 @@ class Report:
         """One paragraph: what to take and why, with the numbers."""
         text = words.recommendation(self._analysis())
         return text if self.is_over else f"So far ({self._progress()}): {text}"
+
+    @property
+    def labels(self) -> Sequence[Any]:
+        """What the items are called."""
+        return self._outline.labels
 
     @property
     def question(self) -> Question:
@@ -146,12 +203,18 @@ class Report:
     def _analysis(self) -> Analysis:
         if self._final is not None:
             return self._final
+        is_over, found = self.is_over, self.analysis()
+        if is_over:
+            self._final = found
+            self._warn(found)
+        return found
+
+    def analysis(self) -> Analysis:
+        """The statistics of what has come; nobody is warned of anything."""
         is_over = self.is_over
         found = Analysis(self._outline.question, self._outline.results(*self._read()))
         if is_over:
             self._refuse_no_numbers(found)
-            self._final = found
-            self._warn(found)
         return found
 
     def _read(self) -> tuple[Sequence[Row | BaseException | None], float]:

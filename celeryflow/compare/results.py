@@ -97,7 +97,7 @@ def collect(
         What a call was allowed.
     """
     ended = [
-        (trial, _row(row, metrics, timeout_s)) for trial, row in zip(planned, rows, strict=True) if row is not None
+        (trial, as_row(row, metrics, timeout_s)) for trial, row in zip(planned, rows, strict=True) if row is not None
     ]
     table = np.array([row[:3] for _, row in ended], dtype=np.float64).reshape(-1, 3)
     return Results(
@@ -111,7 +111,8 @@ def collect(
     )
 
 
-def _row(found: Any, metrics: int, timeout_s: float | None) -> Row:
+def as_row(found: Any, metrics: int, timeout_s: float | None = None) -> Row:
+    """What a trial gave or raised, as a row."""
     if isinstance(found, BaseException):
         return Row(math.nan, math.nan, math.nan, (math.nan,) * metrics, error_text(found, timeout_s))
     row = Row(*found)

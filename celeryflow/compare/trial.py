@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, NamedTuple
 
+from celeryflow.compare.crossval import cut
 from celeryflow.compare.measure import limited, measured, seeded
 from celeryflow.errors import StepTimeoutError
 
@@ -74,7 +75,7 @@ class Trial:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_warm": set()}
 
-    def __call__(self, algorithm: int, item: Any, seed: int) -> Row:
+    def __call__(self, algorithm: int, item: Any, seed: int, table: Any = None) -> Row:
         """One trial; what the algorithm raises is raised.
 
         Parameters
@@ -85,12 +86,16 @@ class Trial:
             What it gets; ``(item, truth)`` where items bring their truth.
         seed : int
             Of the generators that the process shares.
+        table : (X, y), optional
+            Of a cross-validation, whose items are folds of it.
         """
         began = time.time()
         item, truth = item if self.has_truth else (item, None)
         with seeded(seed):
             if self.make is not None:
                 item = self.make(item)
+            if table is not None:
+                item, truth = cut(item, table)
             function = self.algorithms[algorithm][1]
             if algorithm not in self._warm:
                 self._warm_up(algorithm, function, item)
@@ -100,7 +105,7 @@ class Trial:
             self._check_time(found.seconds)
             if self.truth is not None:
                 truth = self.truth(item)
-            against = truth if self.has_truth or self.truth is not None else item
+            against = truth if self.has_truth or self.truth is not None or table is not None else item
             scores, error = self._score(found.output, against)
         return Row(began, found.seconds, found.peak_bytes, scores, error)
 

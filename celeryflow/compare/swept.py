@@ -1,0 +1,125 @@
+"""One algorithm with many settings on the same items: which does best, and what that is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from celeryflow.compare import frames
+from celeryflow.compare.analysis import Analysis
+from celeryflow.compare.comparison import Prepared, design
+from celeryflow.compare.grid import Setting, bound, labelled
+from celeryflow.compare.report import Report
+from celeryflow.errors import ComparisonError
+
+if TYPE_CHECKING:
+    from celeryflow.run.run import Run
+
+
+class Sweep:
+    """What came of a sweep; while its run goes on, what has come so far.
+
+    Attributes
+    ----------
+    run : Run or None
+        The run whose items are the trials; None where it ran in this process.
+    """
+
+    def __init__(self, settings: dict[str, Setting], report: Report, holdout: Report | None = None) -> None:
+        self._settings, self._report, self._holdout = settings, report, holdout
+        self.run: Run[Any] | None = report.run
+
+    def trials(self) -> pd.DataFrame:
+        """A row a trial that has ended: a column a parameter, then as of ``Report.trials``."""
+        found = self._report.analysis()
+        names, frame = list(self._settings), frames.trials(found, self._report.labels)
+        return self._with_settings(frame, [names[trial.algorithm] for trial in found.results.planned])
+
+    def summary(self) -> pd.DataFrame:
+        """A row a setting, the best first: its parameters, then as of ``Report.summary``."""
+        found = self._report.analysis()
+        frame = frames.summary(found, recommended=self._best(found))
+        frame = self._with_settings(frame, list(self._settings))
+        metric = found.question.primary
+        is_rising = metric in found.question.lower_is_better
+        return frame.sort_values(f"{metric}_mean", ascending=is_rising, kind="stable", ignore_index=True)
+
+    @property
+    def best_params(self) -> Setting:
+        """The setting with the best mean of the primary metric over its items; of those that failed in a trial none.
+
+        Raises
+        ------
+        ComparisonError
+            If every setting failed.
+        """
+        best = self._best(self._report.analysis())
+        if best is None:
+            errors = self._report.trials()["error"].dropna()
+            raise ComparisonError(f"params= has no setting without a failure. The first: {next(iter(errors), 'none')}.")
+        return dict(self._settings[best])
+
+    @property
+    def holdout(self) -> pd.DataFrame | None:
+        """What the best setting gave on the items held out, as of ``summary``; None where there were none."""
+        if self._holdout is None:
+            return None
+        return frames.summary(self._holdout.analysis(), recommended=None).drop(columns="recommended")
+
+    @property
+    def recommendation(self) -> str:
+        """One paragraph: the best setting, and what its score is worth."""
+        found = self._report.analysis()
+        best, metric, names = self._best(found), found.question.primary, list(self._settings)
+        if best is None:
+            return "No recommendation: every setting failed in some trial."
+        mean, interval = found.mean(metric, names.index(best))
+        said = (
+            f"{'' if self._report.is_over else 'So far: '}{best} has the best {metric} of {len(names)} settings: "
+            f"mean {mean:.4g} [{interval.low:.4g}, {interval.high:.4g}]. That is optimistic, as the best of several "
+            "scores is partly luck"
+        )
+        if self._holdout is None:
+            return f"{said}: give holdout= items that no setting was chosen by."
+        alone, ends = self._holdout.analysis().mean(metric, 0)
+        return f"{said}; on the items held out it is {alone:.4g} [{ends.low:.4g}, {ends.high:.4g}]."
+
+    def wait(self, timeout_s: float | None = None) -> Sweep:
+        """Wait for the last trial, or for `timeout_s` seconds; the sweep itself."""
+        if self.run is not None:
+            self.run.wait(timeout_s)
+        return self
+
+    def __repr__(self) -> str:
+        head = "Sweep" if self._report.is_over else "Sweep so far"
+        return f"{head}\n{self.summary().head(10).to_string(index=False)}\n{self.recommendation}"
+
+    def _with_settings(self, frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+        parameters = next(iter(self._settings.values()))
+        columns = {parameter: [self._settings[name][parameter] for name in names] for parameter in parameters}
+        clash = set(columns) & set(frame.columns)
+        given = pd.DataFrame({f"param_{n}" if n in clash else n: pd.Series(v, dtype=None) for n, v in columns.items()})
+        return pd.concat([given, frame], axis=1)
+
+    def _best(self, found: Analysis) -> str | None:
+        asked, metric = found.question, found.question.primary
+        sign = -1.0 if metric in asked.lower_is_better else 1.0
+        scores = found.scores(metric)
+        with np.errstate(invalid="ignore"):
+            means = sign * np.array([found.mean(metric, at)[0] for at in range(scores.shape[1])])
+        means[[found.failure_rates[name] > asked.max_failure_rate for name in asked.algorithms]] = np.nan
+        return None if np.all(np.isnan(means)) else asked.algorithms[int(np.nanargmax(means))]
+
+
+def prepare(
+    function: Any, data: Any, settings: Sequence[Setting], metrics: Any, **options: Any
+) -> tuple[Any, Prepared]:
+    """Settings by their labels, and the trials of all of them."""
+    if not callable(function):
+        raise ComparisonError(f"wf_or_fn= takes a function, step or workflow, not {type(function).__name__}.")
+    labels = labelled(settings)
+    algorithms = {label: bound(function, setting) for label, setting in labels.items()}
+    return labels, design(algorithms, metrics, least=1, **options).prepare(data)
