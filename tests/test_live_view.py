@@ -15,6 +15,11 @@ from conftest import Runtime
 from front_end import WIDGET, FrontEnd
 from nbclient import NotebookClient
 
+import celeryflow as cf
+from celeryflow.runtime.snapshot.fold import Snapshot
+from celeryflow.view.boxes import drawing
+from celeryflow.view.live import scene
+
 FLOWS = """
 import time
 from pathlib import Path
@@ -162,6 +167,28 @@ def test_awaited_run_is_shown_and_then_its_result(notebook: FrontEnd) -> None:
 
     assert is_page(picture.last)
     assert result.last["text/plain"] == "'the result'"
+
+
+def test_run_that_goes_on_is_kept_as_a_page_where_the_live_view_stands_in_its_place(
+    notebook: FrontEnd, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    execution = start_run(notebook, f"run = etl.run(gate={str(gate)!r}, length=3)")
+    [display] = notebook.under(execution)
+    await_status(notebook, "running")
+    notebook.click("here", keeps=True)
+    notebook.until(lambda: is_page(display.last))
+    kept = display.last["text/html"]
+    assert "▸ running" in kept
+    assert f'data-cf-view="{notebook.view()["slot"]}"' in kept
+    assert "So it was at" in kept
+    assert "cf.attach(&#x27;etl-" in kept
+
+    gate.touch()
+    notebook.finish(execution)
+    assert "✓ success" in display.last["text/html"]
+    assert "So it was at" not in display.last["text/html"]
+    assert len(display.shown) == 3
 
 
 def test_run_that_is_over_is_shown_as_a_page_before_its_cell_ends(notebook: FrontEnd) -> None:
@@ -496,3 +523,20 @@ def test_model_tells_only_what_changed() -> None:
     assert model.change == {"seq": 2, "count": 2, "marks": {"1": ("load", "1 s", "load: running, 1 s", 0.0, 0.0)}}
     assert json.loads(json.dumps(model.get_state("boxes")))["boxes"]["seq"] == 2
     model.close()
+
+
+def test_picture_that_is_drawn_while_a_run_is_submitted_is_the_one_that_is_shown() -> None:
+    @cf.step
+    def one(*inputs: int) -> int:
+        return 1
+
+    @cf.workflow
+    def flow() -> Any:
+        with cf.phase("map"):
+            many = one.map([1, 2, 3])
+        return one(many, one())
+
+    graph = flow.graph()
+    early = scene.early(graph)
+    assert early.picture["svg"].startswith("<svg")
+    assert early.picture == scene.picture(drawing(graph, Snapshot(graph, "flow-1")))
