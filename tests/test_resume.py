@@ -46,6 +46,29 @@ def counts(executions: Executions) -> dict[Any, int]:
     return found
 
 
+@pytest.mark.parametrize("is_mapped", [False, True], ids=["a map and a list", "two maps"])
+def test_items_that_came_before_the_length_was_read_run_once(
+    work: Any, executions: Executions, flag: Path, is_mapped: bool
+) -> None:
+    @cf.step
+    def add(x: int, y: int, z: int) -> int:
+        with executions.recorded():
+            return x + y + z
+
+    def body() -> Any:
+        numbers = cf.step(lambda: [0, 1, 2], name="give")()
+        some = work.options(name="some").map([0, 1, 2], [False, False, True])
+        others = work.options(name="others").map(numbers) if is_mapped else numbers
+        return add.map(some, others, cf.unmapped(total(some)))
+
+    run = cf.workflow(body).run()
+    assert run.status == "failure"
+    flag.touch()
+
+    assert run.resume().result(timeout_s=30) == [3, 5, 7]
+    assert [counts(executions)["add", i] for i in range(3)] == [1, 1, 1]
+
+
 def test_what_succeeded_is_kept(work: Any, executions: Executions, flag: Path) -> None:
     def body() -> Any:
         a = work.options(name="a")(1)

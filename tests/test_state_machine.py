@@ -21,7 +21,7 @@ EXAMPLES = int(os.environ.get("CELERYFLOW_EXAMPLES", "0"))
 """So many random examples instead of the usual ones, which are the same each time."""
 
 
-@pytest.mark.parametrize("examples", [40, pytest.param(100, marks=pytest.mark.slow_fault)])
+@pytest.mark.parametrize("examples", [40, pytest.param(400, marks=[pytest.mark.slow_fault, pytest.mark.timeout(900)])])
 @pytest.mark.parametrize("changes", [[], [TINY_BUDGET]], ids=["usual budget", "tiny budget"])
 def test_schedules(client: redis.Redis, monkeypatch: pytest.MonkeyPatch, changes: list[Change], examples: int) -> None:
     change(monkeypatch, changes)

@@ -46,11 +46,14 @@ class Wiring:
 
     def _is_there(self, index: int, item: int) -> bool:
         """Whether a map's item is kept: all of them are, of one that succeeded."""
-        return index not in self._again or (index in self.rest.kept and self.rest.kept[index][item] >= 0)
+        if index not in self._again:
+            return item < (self._lengths[index] or 0)
+        kept = self.rest.kept.get(index, [])
+        return item < len(kept) and kept[item] >= 0
 
     def _wire(self, node: Node) -> None:
         waits = sum(self._waits_for(needed) for needed in node.inputs)
-        if node.is_map and self._lengths[node.index]:
+        if node.is_map:
             self._find_ranges(node)
         is_growing = not node.is_map and self._expanded.get((node.index, 0)) in self._again
         if is_growing:
@@ -67,8 +70,12 @@ class Wiring:
         return needed.node in self._again
 
     def _find_ranges(self, node: Node) -> None:
+        """Items that wait for nothing; of a map whose length is not read yet, those that do but for that."""
         sources = [i.node for i in node.inputs if i.edge is Edge.ITEMS]
-        kept = self.rest.kept[node.index]
+        length = self._lengths[node.index]
+        if length is None:
+            length = max((self._lengths[source] or 0 for source in sources), default=0)
+        kept = self.rest.kept.get(node.index) or [-1] * length
         arrived = [sum(self._is_there(source, item) for source in sources) for item in range(len(kept))]
         if len(sources) > 1:
             self.rest.arrived[node.index] = arrived
