@@ -379,6 +379,7 @@ BAD = [
     ("max_trials", {"max_trials": 1}),
     ("timeout_s", {"timeout_s": 0.0}),
     ("timeout_s", {"timeout_s": -1}),
+    ("sequential", {"sequential": True}),
 ]
 
 
