@@ -3,6 +3,7 @@
 import functools
 import pickle
 import random
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -470,3 +471,14 @@ def test_a_comparison_is_a_workflow_and_its_report_travels(runtime: Runtime) -> 
         comparison(TWO, {"score": score}, alpha=-1)
     with pytest.raises(cf.ComparisonError, match=r"^data="):
         compared.run([])
+
+
+# --- the document ----------------------------------------------------------------------------
+
+
+def test_the_example_of_the_document_runs() -> None:
+    document = Path(__file__).resolve().parents[1] / "docs" / "comparing.md"
+    (block,) = re.findall(r"^```python\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE)
+    names: dict[str, Any] = {}
+    exec(block, names)
+    assert names["report"].pairwise()["n_pairs"].tolist() == [7]
