@@ -11,11 +11,12 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from celeryflow.engine import processes
-from celeryflow.engine.execute import Executor, Stopped
+from celeryflow.engine.execute import Executor
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import Capture
 from celeryflow.engine.slots import Slot, Slots
 from celeryflow.engine.surroundings import Surroundings
+from celeryflow.engine.unit import Stopped
 from celeryflow.errors import ServerError
 from celeryflow.store.claims import Claim, Result
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from celeryflow.engine import context
-from celeryflow.engine.execute import run_coroutine
 from celeryflow.engine.inputs import Inputs
 from celeryflow.engine.read import Outcome, Reader
+from celeryflow.engine.unit import run_coroutine
 from celeryflow.errors import ArgumentError, RunError, UnknownError
 from celeryflow.graph.model import Edge, Role
 from celeryflow.graph.states import State
