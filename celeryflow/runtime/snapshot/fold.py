@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
 from msgspec.structs import replace
 
@@ -13,9 +13,10 @@ from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.attempts import AttemptLog, MarkLog, outcome_of
 from celeryflow.runtime.snapshot.open_items import LENGTH_ONLY, Claim
-from celeryflow.runtime.snapshot.record import FirstFailure, StepRecord, end_state
+from celeryflow.runtime.snapshot.record import FirstFailure, StepRecord
 from celeryflow.runtime.snapshot.summary import Summary, first_failure, summarise
 from celeryflow.runtime.snapshot.trail import CodeLine
+from celeryflow.runtime.snapshot.verbs import VERBS, end_state, know_length, reopen, rerun, stop
 
 
 class Snapshot:
@@ -134,8 +135,8 @@ class Snapshot:
             if event.nodes:
                 self._add(event.nodes, event.at, (event.start, event.part))
             if record.ended_as is not None and event.generation > record.ended_in:
-                record.rerun(event)
-            verb = _VERBS.get(event.event)
+                rerun(record, event)
+            verb = VERBS.get(event.event)
             if verb is not None:
                 verb(record, event)
             if event.event == "length":
@@ -160,7 +161,7 @@ class Snapshot:
             self.stopped = held or [*self._kept_waiting(event)]
             outcome = outcome_of(self.end_kind)
             for record in self.steps:
-                record.stop(event.at, event.generation, event.error, outcome)
+                stop(record, event.at, event.generation, event.error, outcome)
 
     def _kept_waiting(self, event: Event) -> Iterator[tuple[int, int, Claim]]:
         """What waited for a worker when the run's time was over, so that it is told why a run failed that never ran."""
@@ -188,12 +189,12 @@ class Snapshot:
             self.generation = event.generation
             self.floors[event.generation] = event.at
             for node in self.unfinished():
-                self._records[node].reopen(event.at, event.generation)
+                reopen(self._records[node], event.at, event.generation)
 
     def _pass_length_on(self, event: Event) -> None:
         """A map over a map has as many items as that one."""
         for record in self._followers.get(event.node, ()):
-            record.know_length(event)
+            know_length(record, event)
             self._pass_length_on(_for_node(event, record.node.index))
 
     def _tell_those_around(self, failed: StepRecord) -> None:
@@ -312,20 +313,3 @@ class Snapshot:
 
 def _for_node(event: Event, node: int) -> Event:
     return Event(seq=event.seq, at=event.at, event="length", node=node, count=event.count)
-
-
-_VERBS: dict[str, Callable[[StepRecord, Event], None]] = {
-    "claimed": StepRecord.claim,
-    "success": StepRecord.succeed,
-    "reused": StepRecord.reuse,
-    "failure": StepRecord.fail,
-    "skipped": StepRecord.skip,
-    "retrying": StepRecord.retry,
-    "lost": StepRecord.lose,
-    "stale": StepRecord.refuse,
-    "released": StepRecord.release,
-    "expanded": StepRecord.expand,
-    "cancelled": StepRecord.cancel,
-    "length": StepRecord.know_length,
-    "settled": StepRecord.settle,
-}
