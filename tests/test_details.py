@@ -354,5 +354,5 @@ def test_frames_and_figures_are_results_that_a_notebook_shows_as_usual() -> None
     assert type(frame) is pd.DataFrame and "<table" in frame._repr_html_()
     assert figure._repr_png_() == b"png"
     text = shown(run, "make")
-    assert "DataFrame, 1 row" in text and "Figure" in text
+    assert "DataFrame 1 \N{MULTIPLICATION SIGN} 1" in text and "Figure" in text
     assert "drawn" not in text, "nothing of it runs to be looked at"

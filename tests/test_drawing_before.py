@@ -107,7 +107,7 @@ def test_large_and_odd_arguments_are_shown_in_short() -> None:
         f"ndarray 3 {TIMES} 4",
         "'xxxxxxxxxxxxxx…xxxxxxxxxxxxxxx'",
         "[0, 1, 2, 3, …]",
-        "<Odd>",
+        "Odd, whose repr raises RuntimeError",
         "<object>",
         "len",
     ]

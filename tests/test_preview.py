@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celeryflow.values.gathered import Gathered
-from celeryflow.view.preview import TooLarge, brief, preview
+from celeryflow.view.brief import brief
+from celeryflow.view.preview import TooLarge, preview
 
 Figure = type("Figure", (), {"__module__": "matplotlib.figure", "_repr_html_": lambda self: 1 / 0})
 
@@ -36,7 +37,7 @@ def text_of(value: Any) -> str:
         ("a text\n  in lines", "a text in lines"),
         ("", "(empty text)"),
         (b"\x00ab", r"b'\x00ab'"),
-        (b"x" * 5000, "5,000 in all: b'xx"),
+        (b"x" * 5000, "5,000 bytes: b'xx"),
         ({"a": 1, "b": [1, 2]}, "dict of 2 a 1 b [1, 2]"),
         ([1.25, "x"], "list of 2 0 1.25 1 'x'"),
         ([7], "[7]"),
@@ -45,10 +46,7 @@ def text_of(value: Any) -> str:
         (list(range(10_000)), "list of 10,000"),
         (TooLarge(1_200_000_000), "1.2 GB, not shown"),
         (Figure(), "Figure of matplotlib, not drawn here"),
-        (
-            [Figure(), pd.DataFrame({"a": [1]})],
-            "0 Figure of matplotlib, not drawn here 1 DataFrame, 1 row \N{MULTIPLICATION SIGN} 1 column",
-        ),
+        ([Figure(), pd.DataFrame({"a": [1]})], "0 Figure of matplotlib 1 DataFrame 1 \N{MULTIPLICATION SIGN} 1"),
         (ValueError("bad"), "ValueError('bad')"),
     ],
 )
@@ -152,11 +150,12 @@ class BrokenFrame(pd.DataFrame):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (Broken, "Broken, which cannot be shown: RecursionError"),
-        (lambda: [Broken(), 1], "Broken, whose repr raises RecursionError"),
+        (Broken, "Broken, whose repr raises RecursionError"),
+        (lambda: [Broken(), 1], "0 Broken, whose repr raises RecursionError 1 1"),
+        (lambda: {1: [Broken(), 1]}, "1 [<Broken, whose repr raises RecursionError>, 1]"),
         (lambda: BrokenDict(a=1), "BrokenDict, which cannot be shown: RuntimeError"),
         (lambda: BrokenFrame({"a": [1]}), "BrokenFrame, which cannot be shown: RuntimeError"),
-        (lambda: 10**5000, "which cannot be shown"),
+        (lambda: 10**5000, "int, whose repr raises ValueError"),
     ],
 )
 def test_what_raises_is_told(make: Any, said: str) -> None:

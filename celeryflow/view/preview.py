@@ -6,7 +6,6 @@ called and no figure drawn.
 
 from __future__ import annotations
 
-import reprlib
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -15,6 +14,7 @@ from typing import Any
 
 from celeryflow.values.gathered import Gathered
 from celeryflow.view import words
+from celeryflow.view.brief import brief, is_figure, kind, package
 
 ROWS, COLUMNS, CELL_CHARS = 5, 6, 24
 """Of a frame or an array."""
@@ -24,7 +24,9 @@ ENTRIES, ENTRY_CHARS = 8, 120
 
 TEXT_LINES, LINE_CHARS = 12, 100
 
-_FIGURES = ("matplotlib", "plotly", "altair", "bokeh", "seaborn", "holoviews", "PIL", "IPython")
+ALONE_CHARS = 600
+"""Of a value that is shown by its repr."""
+
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -54,40 +56,31 @@ def size(size_bytes: float) -> str:
 
 def preview(value: Any) -> str:
     """A value as HTML of at most some 7 kB. Never raises, whatever the value does."""
-    kind = _kind_name(value)
     try:
-        return _preview(value, kind)
-    except Exception as error:  # noqa: BLE001 - a user's __repr__, or a subclass that is none of what it seems
-        return f"<p>{_shown(kind, 80)}, which cannot be shown: {_shown(type(error).__name__, 80)}</p>"
+        return _preview(value, kind(value))
+    except Exception as error:  # noqa: BLE001 - a subclass that is none of what it seems
+        return f"<p>{_shown(kind(value), 80)}, which cannot be shown: {_shown(type(error).__name__, 80)}</p>"
 
 
-def brief(value: Any, limit: int = ENTRY_CHARS) -> str:
-    """A value on one line of plain text. Never raises."""
-    kind = _kind_name(value)
-    try:
-        return words.plain(_brief(value), limit)
-    except Exception as error:  # noqa: BLE001 - a user's __repr__
-        return words.plain(f"{kind}, whose repr raises {type(error).__name__}", limit)
-
-
-def _preview(value: Any, kind: str) -> str:
+def _preview(value: Any, name: str) -> str:
     if isinstance(value, TooLarge):
         return f"<p>{value!r}</p>"
     if isinstance(value, str):
         return _text(value)
     if _is(value, "pandas", "Series"):
-        return _frame(value.to_frame(), f"{_shown(kind, 80)} of {words.number(len(value))}, {_shown(value.dtype, 40)}")
+        return _frame(value.to_frame(), f"{_shown(name, 80)} of {words.number(len(value))}, {_shown(value.dtype, 40)}")
     if _is(value, "pandas", "DataFrame"):
-        return _frame(value, _shown(f"{kind}, {_shape(value)}", 120))
+        return _frame(value, _shown(f"{name}, {_shape(value)}", 120))
     if _is(value, "numpy", "ndarray"):
         return _array(value)
     if isinstance(value, Gathered):
         value = value.as_dict()
     if isinstance(value, Mapping):
-        return _entries(kind, len(value), islice(value.items(), ENTRIES))
+        return _entries(name, len(value), islice(value.items(), ENTRIES))
     if isinstance(value, list | tuple) and len(value) > 1:
-        return _entries(kind, len(value), enumerate(islice(value, ENTRIES)))
-    return f'<pre class="cf-value">{_shown(_brief(value, 600), 600)}</pre>'
+        return _entries(name, len(value), enumerate(islice(value, ENTRIES)))
+    note = ", not drawn here" if is_figure(value) else ""
+    return f'<pre class="cf-value">{_shown(brief(value, ALONE_CHARS) + note, ALONE_CHARS + 80)}</pre>'
 
 
 def _text(value: str) -> str:
@@ -105,7 +98,7 @@ def _frame(frame: Any, title: str) -> str:
 
 
 def _array(array: Any) -> str:
-    title = f'<p class="cf-dim">{_shown(_brief(array), 120)}</p>'
+    title = f'<p class="cf-dim">{_shown(f"{kind(array)} {array.dtype} {tuple(array.shape)}", 120)}</p>'
     if array.ndim == 0 or array.size == 0:
         return title + (f'<pre class="cf-value">{_shown(_cell(array.item()), 80)}</pre>' if array.size else "")
     plane = array[(0,) * (array.ndim - 2)] if array.ndim > 2 else array.reshape(1, -1) if array.ndim == 1 else array
@@ -113,9 +106,9 @@ def _array(array: Any) -> str:
     return title + _table([], rows, plane.shape[1] > COLUMNS, plane.shape[0] > ROWS)
 
 
-def _entries(kind: str, count: int, found: Iterable[tuple[Any, Any]]) -> str:
-    rows = [[_cell(key), brief(value)] for key, value in found]
-    title = _shown(f"{kind} of {words.number(count)}", 80)
+def _entries(name: str, count: int, found: Iterable[tuple[Any, Any]]) -> str:
+    rows = [[_cell(key), brief(value, ENTRY_CHARS)] for key, value in found]
+    title = _shown(f"{name} of {words.number(count)}", 80)
     return f'<p class="cf-dim">{title}</p>{_table([], rows, False, count > len(rows))}'
 
 
@@ -135,48 +128,11 @@ def _cell(value: Any) -> str:
             value = value.item()
         if isinstance(value, float):
             return f"{value:.6g}"
-        if _module(value) == "pandas" or isinstance(value, tuple):
-            return words.plain(str(value) if _module(value) == "pandas" else _REPR.repr(value), CELL_CHARS)
+        if package(value) == "pandas" and not hasattr(value, "iloc"):
+            return words.plain(str(value), CELL_CHARS)  # a time or an interval
     except Exception as error:  # noqa: BLE001 - a user's __str__
-        return words.plain(f"{_kind_name(value)}: {type(error).__name__}", CELL_CHARS)
+        return words.plain(f"{kind(value)}: {type(error).__name__}", CELL_CHARS)
     return words.plain(value, CELL_CHARS) if isinstance(value, str) else brief(value, CELL_CHARS)
-
-
-def _brief(value: Any, limit: int = ENTRY_CHARS) -> str:
-    kind = _kind_name(value)
-    if _is(value, "numpy", "generic"):
-        value = value.item()
-    if _is(value, "pandas", "DataFrame"):
-        return f"{kind}, {_shape(value)}"
-    if _is(value, "pandas", "Series"):
-        return f"{kind} of {words.number(len(value))}, {value.dtype}"
-    if _is(value, "numpy", "ndarray"):
-        return f"{kind} {value.dtype} {tuple(value.shape)}"
-    if _module(value) in _FIGURES:
-        return f"{kind} of {_module(value)}, not drawn here"
-    if isinstance(value, str | bytes | bytearray):
-        size_ = f"{words.number(len(value))} in all: " if len(value) > limit else ""
-        return f"{size_}{value[:limit]!r}"
-    return _REPR.repr(value)
-
-
-class _Repr(reprlib.Repr):
-    """Lists and dicts by their first entries, however deep; what is in them as briefly as alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 3, 60, 60, 500
-        self.maxlist = self.maxtuple = self.maxset = self.maxdict = self.maxarray = self.maxdeque = 6
-
-    def repr_instance(self, x: Any, level: int) -> str:
-        is_known = _is(x, "pandas", "DataFrame") or _is(x, "pandas", "Series") or _is(x, "numpy", "ndarray")
-        if is_known or _module(x) in _FIGURES:
-            return _brief(x)
-        text = repr(x)
-        return text if len(text) <= self.maxother else f"{text[: self.maxother]}…"
-
-
-_REPR = _Repr()
 
 
 def _shape(frame: Any) -> str:
@@ -188,15 +144,6 @@ def _is(value: Any, module: str, name: str) -> bool:
     """Whether a value is of a class of a library; one that is not loaded has made no value."""
     found = getattr(sys.modules.get(module), name, None)
     return isinstance(found, type) and isinstance(value, found)
-
-
-def _module(value: Any) -> str:
-    """The package of a value's class."""
-    return str(getattr(type(value), "__module__", "")).partition(".")[0]
-
-
-def _kind_name(value: Any) -> str:
-    return str(type.__dict__["__name__"].__get__(type(value)))
 
 
 def _shown(text: object, limit: int) -> str:
