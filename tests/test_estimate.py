@@ -111,6 +111,30 @@ def test_a_gather_takes_no_time_of_its_own() -> None:
     assert left(feed) == pytest.approx(4.0)
 
 
+def test_what_is_tried_again_begins_after_its_delay_and_what_needs_it_after_that() -> None:
+    feed = Feed(graph(node(0, "a"), node(1, "b", retries=1), node(2, "c", Input(node=1)), node(3, "d")))
+    feed.run(0, seconds=2.0)("claimed", 3, worker="w:2")
+    feed("claimed", 1, worker="w:1")("retrying", 1, worker="w:1", delay_s=120.0, tries=1)
+    assert left(feed) == pytest.approx(120.0 + 2.0 + 2.0)
+    feed.after(100.0)("success", 3, worker="w:2", durations_s=(100.0,))
+    assert left(feed) == pytest.approx(20.0 + 2 * 51.0), "nobody works, and all is known nevertheless"
+    feed.after(21.0)
+    assert left(feed) is None, "nobody has taken it"
+    feed("claimed", 1, worker="w:1").after(1.0)
+    assert left(feed) == pytest.approx(50.0 + 51.0)
+
+
+def test_what_needs_a_whole_map_waits_for_the_item_that_is_tried_again() -> None:
+    feed = Feed(graph(a_map(0, "m", length=4, retries=1), node(1, "sum", Input(node=0))))
+    feed("claimed", 0, 0, worker="w:1")("retrying", 0, 0, worker="w:1", delay_s=60.0, tries=1, durations_s=(0.0,))
+    for item in (1, 2):
+        feed("claimed", 0, item, worker="w:1").after(1.0)("success", 0, item, worker="w:1", durations_s=(1.0,))
+    feed("claimed", 0, 3, worker="w:1")
+    assert left(feed) == pytest.approx(58.0 + 1.0 + 1.0)
+    feed.after(59.0)("success", 0, 3, worker="w:1", durations_s=(1.0,))("claimed", 0, 0, worker="w:1")
+    assert left(feed) == pytest.approx(1.0 + 1.0)
+
+
 def test_nothing_is_told_while_nobody_works_and_once_it_has_ended() -> None:
     feed = Feed(graph(node(0, "a"), node(1, "b"))).run(0)
     assert left(feed) is None

@@ -19,6 +19,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from showcase import failed, running
 
+from celeryflow.view.html import html
 from celeryflow.view.text import LiveText, rich_text, text
 
 CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -67,13 +68,15 @@ def test_a_terminal_is_redrawn_in_place() -> None:
     assert [line.rstrip() for line in lines_of(last) if line] == text(failed()).splitlines()
 
 
-def test_a_terminal_says_how_long_it_may_still_take() -> None:
+def test_a_terminal_and_a_page_say_how_long_it_may_still_take() -> None:
     feed = Feed(graph(a_map(0, "m", length=9)))
     feed("claimed", 0, worker="w:1").after(30.0)("success", 0, worker="w:1", durations_s=(30.0,))
     feed("claimed", 0, 1, worker="w:1")
     with terminal() as screen, LiveText(screen.console) as live:
         live.update(feed.snapshot, feed.now)
         assert "about 4 min" in screen.written()
+    assert "about 4 min" in text(feed.snapshot, feed.now)
+    assert "about 4 min" in html(feed.snapshot, feed.now)
 
 
 def test_no_color_leaves_no_colours(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +120,8 @@ def test_without_a_width_nothing_is_cut() -> None:
 @pytest.mark.parametrize("asking", ["FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"])
 def test_a_log_gets_no_control_codes_whatever_asks_for_colours(asking: str, tmp_path: Path) -> None:
     shows = "with LiveText() as live: live.update(failed())"
-    script = f"from showcase import failed\nfrom celeryflow.view.text import LiveText\n{shows}"
+    script = f"from showcase import failed\nfrom celeryflow.view.html import html
+from celeryflow.view.text import LiveText\n{shows}"
     environment = {**os.environ, asking: "1", "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
         [sys.executable, "-c", script],

@@ -6,6 +6,7 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 
+from celeryflow.runtime.snapshot.estimate import remaining_s
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.snapshot.summary import Summary
 from celeryflow.view import words
@@ -47,7 +48,7 @@ def _head(snapshot: Snapshot, now: float | None) -> str:
         f'<div class="cf-head"><b>{escape(words.plain(snapshot.graph.name, 80))}</b>'
         f'<span class="cf-chip {status}">{words.GLYPHS[status]} {status}</span>'
         f'<span class="cf-dim">{escape(words.plain(snapshot.run_id, 80))}</span><span class="cf-grow"></span>'
-        f'<span class="cf-dim">{escape(words.facts(snapshot, now))}</span></div>'
+        f'<span class="cf-dim">{escape(words.facts(snapshot, now, remaining_s(snapshot, now)))}</span></div>'
     )
 
 

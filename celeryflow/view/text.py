@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.text import Text
 
 from celeryflow.graph.states import State
-from celeryflow.runtime.snapshot.estimate import Countdown
+from celeryflow.runtime.snapshot.estimate import Countdown, remaining_s
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.snapshot.record import StepRecord
 from celeryflow.runtime.snapshot.summary import Summary
@@ -63,7 +63,7 @@ def rich_text(snapshot: Snapshot, now: float | None = None, width: int | None = 
 
 def lines(snapshot: Snapshot, now: float | None = None, width: int | None = None) -> list[Line]:
     """The lines of `text`, in pieces with their styles; where a width in cells is given, narrower ones."""
-    return [*_body(snapshot, now, width), *_foot(snapshot)]
+    return [*_body(snapshot, now, width, remaining_s(snapshot, now)), *_foot(snapshot)]
 
 
 def _joined(found: list[Line]) -> Text:
@@ -75,7 +75,7 @@ def _joined(found: list[Line]) -> Text:
     return shown
 
 
-def _body(snapshot: Snapshot, now: float | None, width: int | None, left_s: float | None = None) -> list[Line]:
+def _body(snapshot: Snapshot, now: float | None, width: int | None, left_s: float | None) -> list[Line]:
     listed, more = rows(snapshot, now)
     rest: list[Line] = [[(f"  … and {words.number(more)} more", "dim")]] if more else []
     return [_head(snapshot, now, width, left_s), *_table(listed, width), *rest]

@@ -15,12 +15,14 @@ UNTIMED = (Role.DECIDE, Role.GATHER, Role.PICK)
 """What such nodes do is not the user's work: until measured it takes no time."""
 
 
-def remaining_s(snapshot: Snapshot, now: float) -> float | None:
+def remaining_s(snapshot: Snapshot, now: float | None = None) -> float | None:
     """Seconds until the run ends, about; None while that cannot be told, and once it has ended.
 
     Each item left takes what its step's items took on average; where none has ended, what the same function took in
     other steps; else what other steps took, or other maps' items. All of that is shared by the workers that
-    hold something now, and is no shorter than the longest chain of steps left (Graham's two bounds).
+    hold something now, and is no shorter than the longest chain of steps left (Graham's two bounds). What is tried
+    again begins when its delay is over, and what needs it after that; while all wait for that, those count as workers
+    that tried last.
 
     It cannot be told before anything has ended, while nobody works, while the length of a map is not known, or while
     no item of any map has ended and one is to come. Steps that branches may leave out count, as do not those that
@@ -30,10 +32,12 @@ def remaining_s(snapshot: Snapshot, now: float) -> float | None:
     ----------
     snapshot : Snapshot
         The run.
-    now : float
-        The server's time, in seconds since 1970 UTC.
+    now : float or None
+        The server's time, in seconds since 1970 UTC; None for the latest event's.
     """
+    now = now if now is not None else (snapshot.last_at or 0.0)
     workers = {claim.worker for record in snapshot.steps for claim in record.open.claims.values()}
+    workers = workers or {record.worker for record in snapshot.steps if _delay_s(record, now) > 0}
     if snapshot.status is not State.RUNNING or not workers:
         return None
     means = _Means(snapshot)
@@ -49,6 +53,8 @@ def remaining_s(snapshot: Snapshot, now: float) -> float | None:
         before = max((ends.get(given.node, 0.0) for given in node.inputs), default=0.0)
         own = max([mean_s if waiting else 0.0, *running])
         ends[node.index] = before + max(own, ends.get(node.index, 0.0))
+        if delay_s := _delay_s(record, now):
+            ends[node.index] = max(ends[node.index], delay_s + mean_s)
         if node.parent >= 0:
             ends[node.parent] = max(ends.get(node.parent, 0.0), ends[node.index])
     return max([fsum(work) / len(workers), *ends.values()])
@@ -83,6 +89,12 @@ def _waiting(record: StepRecord) -> int:
     """Items that nobody holds. What has become steps of its own is not among them."""
     expanded = sum(state is State.RUNNING for item, state in record.open.waiting.items() if item != LENGTH_ONLY)
     return max(0, record.pending + record.retrying - expanded)
+
+
+def _delay_s(record: StepRecord, now: float) -> float:
+    """Until the last of its items that are tried again may begin; 0 where none has to wait for that."""
+    delays = (again.at + again.delay_s - now for item, again in record.again.items() if item in record.open.waiting)
+    return max([0.0, *delays])
 
 
 class _Means:
