@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import time
 import unicodedata
 from typing import Any
 from xml.etree import ElementTree
@@ -128,3 +130,30 @@ def test_hostile_names_outputs_and_errors_of_a_real_run_are_inert() -> None:
 def test_a_phase_whose_name_has_no_encoding_is_refused_by_name() -> None:
     with pytest.raises(cf.WorkflowError, match=r"a phase needs a name, not '\\ud800lone'"), cf.phase("\ud800lone"):
         pass
+
+
+@pytest.mark.usefixtures("runtime")
+def test_words_without_an_encoding_are_taken_wherever_words_may_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    lone, written_out = "caf\udce9", r"caf\udce9"  # a file name in Latin-1, say
+    monkeypatch.syspath_prepend(f"/nowhere/{lone}")
+
+    def say(word: str, **more: Any) -> Any:
+        print(word)
+        return word, f"/nowhere/{lone}" in sys.path
+
+    def body() -> Any:
+        return cf.step(say).map({lone: lone}, **{lone: [1]})
+
+    say.__name__ = body.__name__ = lone
+    run = cf.workflow(body).run(check=True)
+
+    assert run.result() == {lone: (lone, True)}
+    assert run.items("caf")["key"].tolist() == run.logs()["text"].tolist() == [written_out]
+    assert written_out in assert_is_inert(run._repr_html_())
+    assert_is_plain(repr(run))
+
+    run = cf.workflow(lambda: cf.step(time.sleep)(60)).submit()
+    run.cancel(lone)
+    assert run.wait().snapshot().reason == written_out
+    with pytest.raises(cf.InvalidNameError, match=r"a run's id must be .*, not 'caf\\udce9'"):
+        cf.workflow(body).submit(reuse=lone)

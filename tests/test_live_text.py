@@ -120,8 +120,7 @@ def test_without_a_width_nothing_is_cut() -> None:
 @pytest.mark.parametrize("asking", ["FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE", "TTY_INTERACTIVE"])
 def test_a_log_gets_no_control_codes_whatever_asks_for_colours(asking: str, tmp_path: Path) -> None:
     shows = "with LiveText() as live: live.update(failed())"
-    script = f"from showcase import failed\nfrom celeryflow.view.html import html
-from celeryflow.view.text import LiveText\n{shows}"
+    script = f"from showcase import failed\nfrom celeryflow.view.text import LiveText\n{shows}"
     environment = {**os.environ, asking: "1", "TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
         [sys.executable, "-c", script],

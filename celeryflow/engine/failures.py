@@ -6,6 +6,7 @@ import traceback
 from pathlib import Path
 from types import TracebackType
 
+from celeryflow.graph.checks import storable
 from celeryflow.graph.model import Failure
 from celeryflow.values import codec
 
@@ -18,19 +19,14 @@ def describe(error: BaseException, attempt: int, worker: str, log_tail: str) -> 
     """All that is worth knowing of an exception of a step."""
     return Failure(
         kind="exception",
-        error=_storable(type(error).__name__),
-        message=_storable(_message(error)),
-        traceback=_storable(_format(error)),
-        log_tail=_storable(log_tail),
+        error=storable(type(error).__name__),
+        message=storable(_message(error)),
+        traceback=storable(_format(error)),
+        log_tail=storable(log_tail),
         attempt=attempt,
         worker=worker,
         exception=_pickled(error),
     )
-
-
-def _storable(text: str) -> str:
-    """Text with what has no encoding, such as the bytes of a strange file name, written out."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def _message(error: BaseException) -> str:

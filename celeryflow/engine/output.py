@@ -25,6 +25,7 @@ import msgspec
 
 from celeryflow.engine.context import StepHandler
 from celeryflow.engine.slots import Slot
+from celeryflow.graph.checks import storable
 from celeryflow.graph.model import LogLine
 from celeryflow.store.events import append_logs
 from celeryflow.store.scripts import Store
@@ -114,8 +115,7 @@ class Capture:
         self.write(stream, f"{text}\n")
 
     def _frame(self, stream: str, text: str) -> None:
-        clean = text.encode(errors="backslashreplace").decode()
-        frame = Frame(time.time(), self._now.place, stream, clean)
+        frame = Frame(time.time(), self._now.place, stream, storable(text))
         with self._lock, suppress(OSError):  # what a full disk does not hold is lost, and no reason to end a step
             os.write(self._file, MARK + msgspec.json.encode(frame) + b"\n")
             self._size = os.fstat(self._file).st_size

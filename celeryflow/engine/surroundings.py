@@ -22,7 +22,7 @@ class Surroundings:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._run = ""
-        self._place: tuple[str, tuple[str, ...]] | None = None
+        self._place: tuple[bytes, tuple[bytes, ...]] | None = None
         self._path = list(sys.path)
         self._count = 0
         self._imported: dict[str, Stamp] = {}
@@ -46,9 +46,9 @@ class Surroundings:
                 f"this worker has {__version__} on {PYTHON}. Use the same on both sides."
             )
         self._link.vault.limit_bytes = manifest.blob_limit_bytes
-        if Path(manifest.directory).is_dir():
+        if Path(os.fsdecode(manifest.directory)).is_dir():
             os.chdir(manifest.directory)
-        sys.path[:] = dict.fromkeys([*manifest.path, *self._path])
+        sys.path[:] = dict.fromkeys([*map(os.fsdecode, manifest.path), *self._path])
         self._run, self._place = run, (manifest.directory, manifest.path)
         return self._forget_changed()
 

@@ -48,6 +48,11 @@ def slug(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("-.")[:200] or "step"
 
 
+def storable(text: str) -> str:
+    r"""Text with what has no encoding, such as the bytes of a strange file name, written out: ``\udce9``."""
+    return text.encode(errors="backslashreplace").decode()
+
+
 def check_options(options: Mapping[str, Any], step: str) -> None:
     """See that the options of a step are in range.
 

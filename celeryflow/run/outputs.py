@@ -8,6 +8,7 @@ from typing import Any
 
 from celeryflow.engine.read import Outcome, exception_of, is_omitted, step_failed
 from celeryflow.errors import StepFailedError
+from celeryflow.graph.checks import storable
 from celeryflow.graph.model import Edge, Failure, Node, OnError
 from celeryflow.graph.refs import Hole, fill
 from celeryflow.runtime.sources import Source
@@ -131,7 +132,7 @@ def short(value: Any) -> str:
     """A string, or what a value is in short, in at most 80 characters."""
     if not isinstance(value, str):
         return brief(value, KEY_CHARS)
-    return value if len(value) <= KEY_CHARS else f"{value[: KEY_CHARS - 1]}…"
+    return storable(value if len(value) <= KEY_CHARS else f"{value[: KEY_CHARS - 1]}…")
 
 
 def _caused(error: StepFailedError, failure: Failure, node: Node) -> StepFailedError:

@@ -139,7 +139,7 @@ class Run(Followed, Generic[R]):
 
     def cancel(self, reason: str = "") -> None:
         """End the run; steps that are running are stopped. A run that is over stays as it is."""
-        self._source.cancel(reason or "by the user")
+        self._source.cancel(checks.storable(str(reason)) if reason else "by the user")
 
     def resume(self) -> Run[R]:
         """Run what did not succeed once more, with the stored code, as a new generation; the run itself.

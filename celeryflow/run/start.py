@@ -96,7 +96,9 @@ def _base(store: Store, workflow: str, reuse: Run[Any] | str | None) -> str:
         return reuse.id
     if reuse is not None and not isinstance(reuse, str):
         raise InvalidOptionError(f'reuse= takes a Run, its id, or "latest", not {reuse!r:.200}.')
-    return taken.latest_run(store, workflow) if reuse == "latest" else reuse or ""
+    if reuse == "latest":
+        return taken.latest_run(store, workflow)
+    return checks.check_name(reuse, "a run's id") if reuse else ""
 
 
 def resume(

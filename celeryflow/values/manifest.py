@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from celeryflow.errors import SerializationError, ValueTooLargeError
+from celeryflow.graph.checks import storable
 from celeryflow.graph.mapped import Mapped as LiveMapped
 from celeryflow.graph.model import Edge, Graph, Node, NodeKind, OnError, Record, Role, StepSpec
 from celeryflow.graph.refs import holes
@@ -83,6 +85,7 @@ class Manifest(Record, frozen=True):
 
     `arguments` points to what the body was called with, None where that cannot be stored; `environment` names the
     versions that were installed. `base` is the run whose results it took over, and `rerun` what of it was to run again.
+    `directory` and `path` are bytes, as file names need have no encoding.
     `job` is the id that it was submitted under, and `job_mark` what its arguments and code came to.
     """
 
@@ -90,8 +93,8 @@ class Manifest(Record, frozen=True):
     version: str
     graph: Graph
     result: Pointer
-    directory: str
-    path: tuple[str, ...]
+    directory: bytes
+    path: tuple[bytes, ...]
     blob_limit_bytes: int
     python: str = PYTHON
     arguments: Pointer | None = None
@@ -150,8 +153,8 @@ def seal_run(
         version=version,
         graph=graph,
         result=vault.point([traced.result], f"the result of workflow {graph.name!r}"),
-        directory=str(Path.cwd()),
-        path=tuple(sys.path),
+        directory=os.fsencode(Path.cwd()),
+        path=tuple(map(os.fsencode, sys.path)),
         blob_limit_bytes=vault.limit_bytes,
         arguments=_arguments(traced, vault),
         environment=environment,
@@ -290,7 +293,7 @@ def feed_of(nodes: Nodes, node: int, edge: Edge = Edge.WHOLE) -> Feed:
 def _mapped(node: Node, mapped: LiveMapped, vault: Vault) -> Mapped:
     what = f"{mapped.name} of step {node.name!r}"
     return Mapped(
-        name=mapped.name,
+        name=storable(mapped.name),
         is_map=mapped.is_map,
         items=None if mapped.items is None else vault.point(mapped.items, what),
         keys=None if mapped.keys is None else vault.point(mapped.keys, f"the keys of {what}"),
