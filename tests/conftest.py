@@ -7,7 +7,7 @@ import sys
 import tempfile
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,12 +102,28 @@ def shared_runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime
     wait_until(lambda: not runtime.processes())
 
 
+FAILED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
+
+
 @pytest.fixture
-def runtime(shared_runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> Runtime:
-    """Workers to run on; the test works in their directory."""
+def runtime(
+    shared_runtime: Runtime, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Runtime]:
+    """Workers to run on; the test works in their directory. A test that failed leaves them free for the next one."""
     monkeypatch.setenv("XDG_STATE_HOME", str(shared_runtime.state))
     monkeypatch.chdir(shared_runtime.directory)
-    return shared_runtime
+    yield shared_runtime
+    if request.node.stash.get(FAILED, False):
+        store = current().link.store
+        for run, _ in store.unfinished_runs():
+            store.cancel(run, "its test has failed")
 
 
 @pytest.fixture

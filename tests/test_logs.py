@@ -10,14 +10,18 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pytest
 from executions import wait_until
 
 import celeryflow as cf
+from celeryflow.engine import output
+from celeryflow.engine.slots import Slots
+from celeryflow.store.scripts import Store
 
 pytestmark = pytest.mark.usefixtures("runtime")
 
@@ -237,6 +241,61 @@ def test_output_written_past_python_over_1_mib_is_cut_too() -> None:
 
     assert sum(map(len, logs["text"])) <= 1.2 * 2**20
     assert "1 MiB" in " ".join(logs["text"].tail(2))
+
+
+class Shipped:
+    """The output of one item, taken for the log whenever that is asked for, as a supervisor does at its beats."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.lines: list[str] = []
+        monkeypatch.setattr(output, "append_logs", lambda _, run, lines: self.lines.extend(line.text for line in lines))
+        self.file, self._slot, self._place = output.open_file(), Slots(1).slot(0), output.Place("run-1", 2, 0, 1)
+        self.capture = output.Capture(self.file, self._slot, "w:1")
+        self.capture.begin("run-1", 2, 0, 1)
+
+    def take(self, is_over: bool = False, place: output.Place | None = None) -> None:
+        output.ship(self.file, self._slot, cast(Store, None), place or self._place, "w:1", is_over)
+
+
+@pytest.fixture
+def shipped(monkeypatch: pytest.MonkeyPatch) -> Iterator[Shipped]:
+    found = Shipped(monkeypatch)
+    yield found
+    os.close(found.file)
+
+
+def test_output_over_1_mib_is_cut_however_often_it_is_taken(shipped: Shipped) -> None:
+    for _ in range(6):
+        shipped.capture.write("stdout", f"{'x' * 999}\n" * 150)
+        os.write(shipped.file, (b"x" * 999 + b"\n") * 150)
+        shipped.capture.end()
+        shipped.take(place=output.Place())  # as if nothing had begun when the supervisor looked
+    shipped.take(is_over=True)
+
+    assert 0.9 * 2**20 < sum(map(len, shipped.lines)) <= 2**20
+    assert [line for line in shipped.lines if "x" not in line] == ["[output over 1 MiB is left out]"]
+
+
+def test_line_that_is_being_written_is_taken_when_it_is_whole(
+    shipped: Shipped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(output, "JUST_NOW_S", 60.0)
+    for piece in ("first\n", "a", " ", "b"):
+        shipped.capture.write("stdout", piece)
+        shipped.take()
+    assert shipped.lines == ["first"]
+    shipped.capture.write("stdout", "\n")
+    shipped.take()
+    assert shipped.lines == ["first", "a b"]
+
+    shipped.capture.write("stdout", "half of")
+    shipped.capture.write("stderr", "another stream\n")
+    shipped.take()
+    assert shipped.lines == ["first", "a b"]
+    shipped.capture.write("stdout", " a line\nhalf of a line that takes long")
+    monkeypatch.setattr(output, "JUST_NOW_S", -1.0)
+    shipped.take()
+    assert shipped.lines[2:] == ["another stream", "half of a line", "half of a line that takes long"]
 
 
 def test_cut_output_of_one_step_does_not_cut_the_next() -> None:

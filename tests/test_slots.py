@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from celeryflow.engine.slots import Slots
+from celeryflow.engine.slots import Shipped, Slots
 
 RUN = "run-1"
 
@@ -41,4 +41,4 @@ def test_stop_is_its_own_slots_alone() -> None:
     slots.slot(0).stop("same")
 
     assert [slots.slot(index).is_stopped for index in (0, 1)] == [True, False]
-    assert slots.slot(0).shipped == 0
+    assert slots.slot(0).shipped == Shipped()

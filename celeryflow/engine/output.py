@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from pathlib import Path
 import msgspec
 
 from celeryflow.engine.context import StepHandler
-from celeryflow.engine.slots import Slot
+from celeryflow.engine.slots import Shipped, Slot
 from celeryflow.graph.checks import storable
 from celeryflow.graph.model import LogLine
 from celeryflow.store.events import append_logs
@@ -32,6 +32,9 @@ from celeryflow.store.scripts import Store
 
 LIMIT_BYTES = 2**20
 TAIL_LINES = 20
+JUST_NOW_S = 0.5
+"""A line that was begun no longer ago, and has no end, waits for that."""
+
 MARK = b"\x1e"
 
 
@@ -193,21 +196,36 @@ class Stream(io.TextIOBase):
 
 
 def ship(handle: int, slot: Slot, store: Store, place: Place, worker: str, is_over: bool) -> None:
-    """Move the file's lines to the logs of their runs; while the process goes on, as far as they are whole."""
-    fcntl.lockf(handle, fcntl.LOCK_EX)
+    """Move the file's lines to the logs of their runs; while the process goes on, as far as they are whole.
+
+    One at a time, until they are there: what comes later is not to be before it, nor the end of the step.
+    """
     try:
-        data = _read(handle, slot.shipped)
-        if not is_over:
-            data = data[: data.rfind(b"\n") + 1]
-        lines = [*_limited(parse(data, place))]
-        slot.shipped = 0 if is_over else slot.shipped + len(data)
+        fcntl.lockf(handle, fcntl.LOCK_EX if is_over else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return  # the process itself does it
+    try:
+        before = slot.shipped
+        data = _read(handle, before.size)
         if is_over:
+            slot.shipped = Shipped()
             os.ftruncate(handle, 0)
+        shipped = _ship(data if is_over else _whole(data, time.time()), before, store, place, worker)
+        slot.shipped = slot.shipped if is_over else shipped
     finally:
         fcntl.lockf(handle, fcntl.LOCK_UN)
+
+
+def _ship(data: bytes, before: Shipped, store: Store, place: Place, worker: str) -> Shipped:
+    found = [*parse(data, place)]
+    run = found[-1][0].run if found else place.run
+    earlier = Place(run, before.node, before.item, before.attempt)
+    sizes, last = Counter({earlier: before.of_item}), found[-1][0] if found else earlier
+    lines = [*_limited(found, sizes)]
     for run in dict.fromkeys(whose.run for whose, _, _, _ in lines):
         mine = (line for line in lines if line[0].run == run)
         append_logs(store, run, [_line(at, whose, worker, stream, text) for whose, at, stream, text in mine])
+    return Shipped(before.size + len(data), last.node, last.index, last.attempt, sizes[last])
 
 
 Line = tuple[Place, float, str, str]
@@ -245,9 +263,26 @@ def _joined(pieces: list[Line]) -> Iterator[Line]:
         yield place, at, stream, text
 
 
-def _limited(lines: Iterator[Line]) -> Iterator[Line]:
-    """Up to 1 MiB an item; that something is left out is said."""
-    sizes: Counter[Place] = Counter()
+def _whole(data: bytes, now: float) -> bytes:
+    """As far as lines are whole: what was begun just now may be in the middle of a ``print``."""
+    end = at = data.rfind(b"\n") + 1
+    settled: set[tuple[Place, str]] = set()
+    while (at := data.rfind(MARK, 0, at)) >= 0:
+        frame = _frame_of(data[at : data.find(b"\n", at)])
+        if frame is None or now - frame.at > JUST_NOW_S:
+            break
+        whose = frame.place, frame.stream
+        if not frame.stream or whose in settled:
+            continue
+        if not frame.text.endswith("\n"):
+            end = at
+        if "\n" in frame.text:
+            settled.add(whose)
+    return data[:end]
+
+
+def _limited(lines: Iterable[Line], sizes: Counter[Place]) -> Iterator[Line]:
+    """Up to 1 MiB an item, with what `sizes` has of it already; that something is left out is said."""
     for place, at, stream, text in lines:
         before = sizes[place]
         sizes[place] += len(text) + 1

@@ -12,15 +12,17 @@ import os
 import struct
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _FLAG = struct.Struct("<B7x")
 _CLAIM = struct.Struct("<Q I 4x 400s 40s 208s")
 _ITEM = struct.Struct("<i i i 4x d d d Q d")
-SLOT_BYTES = 768
+_SHIPPED = struct.Struct("<Q i i i 4x Q")
+SLOT_BYTES = 792
 LANES = 1 + 128
 """Slots of a process: its own, and one for each async step that it may run at a time."""
 _ITEM_AT = _CLAIM.size
-_SHIPPED_AT = SLOT_BYTES - 8
+_SHIPPED_AT = SLOT_BYTES - _SHIPPED.size
 _STOP_AT = _SHIPPED_AT - 40
 _TOKEN_AT = struct.calcsize("<Q I 4x 400s")
 _TOKEN = struct.Struct("<40s")
@@ -54,6 +56,16 @@ class Doing:
     retry_delay_s: float = -1.0
     memory_limit_bytes: int = 0
     memory_retry_delay_s: float = -1.0
+
+
+class Shipped(NamedTuple):
+    """Bytes of a process's output that were taken for the logs; and of those, what the item wrote that wrote last."""
+
+    size: int = 0
+    node: int = 0
+    item: int = 0
+    attempt: int = 0
+    of_item: int = 0
 
 
 class Slots:
@@ -139,13 +151,13 @@ class Slot:
         return _doing(data)
 
     @property
-    def shipped(self) -> int:
-        """Bytes of the process's output that are in the runs' logs already."""
-        return int(struct.unpack_from("<Q", self._memory, self._at + _SHIPPED_AT)[0])
+    def shipped(self) -> Shipped:
+        """How much of the process's output is in the runs' logs already."""
+        return Shipped(*_SHIPPED.unpack_from(self._memory, self._at + _SHIPPED_AT))
 
     @shipped.setter
-    def shipped(self, size: int) -> None:
-        struct.pack_into("<Q", self._memory, self._at + _SHIPPED_AT, size)
+    def shipped(self, shipped: Shipped) -> None:
+        _SHIPPED.pack_into(self._memory, self._at + _SHIPPED_AT, *shipped)
 
     def _sequence(self) -> int:
         return int(struct.unpack_from("<Q", self._memory, self._at)[0])

@@ -274,7 +274,7 @@ class Supervisor:
         """Output goes to the log while a step runs, and whole before its end is told."""
         place = Place(doing.run, doing.node, doing.index, doing.attempt) if doing.node >= 0 else Place()
         slot, file = self.slots.slot(index), self.outputs[index]
-        if is_over or os.fstat(file).st_size > slot.shipped:
+        if is_over or os.fstat(file).st_size > slot.shipped.size:
             ship(file, slot, self.link.store, place, self._label(doing.pid), is_over)
 
     def _reap_unseen(self, drainer: str, reason: str) -> None:
