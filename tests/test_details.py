@@ -23,7 +23,13 @@ from celeryflow.run.peek import Patience
 from celeryflow.runtime.session import current
 from celeryflow.values.blobs import FileBlobs
 
-pytestmark = pytest.mark.usefixtures("runtime")
+pytestmark = pytest.mark.usefixtures("runtime", "patience")
+
+
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As much of it as a busy machine takes."""
+    monkeypatch.setattr(looking, "PATIENCE_S", 60.0)
 
 
 def shown(run: cf.Run[Any], step: str, item: int | None = None) -> str:

@@ -175,6 +175,13 @@ def test_a_notebook_gets_what_needs_no_network_and_a_picture() -> None:
     assert bundle["text/plain"] == "etl: 4 attempts by 2 workers, critical path 4.0 s"
 
 
+def test_without_what_draws_the_picture_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    bundle, _ = gantt.gantt(small().snapshot)._repr_mimebundle_()
+    assert set(bundle) == {VEGA, "text/plain"}
+    assert bundle["text/plain"].endswith('pip install "celeryflow[plot]"')
+
+
 def test_a_renderer_that_the_user_chose_is_used() -> None:
     with alt.renderers.enable("json"):
         bundle = gantt.gantt(small().snapshot)._repr_mimebundle_()

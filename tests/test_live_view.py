@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -55,6 +57,32 @@ def etl(secret="plain", gate="", length=5, mended="mended"):
     with cf.phase("verify"):
         checked = check.map(range(length), mended)
     return total(loaded, checked)
+"""
+
+SECRETS = """
+import pandas as pd
+secret = "".join(["op", "en", "sesame"])
+
+
+@cf.step
+def tell(x, more):
+    print(x, more)
+    cf.current().log(x)
+    return pd.DataFrame({x: [more]})
+
+
+@cf.step
+def bad(x):
+    raise ValueError("a word that nobody knows")
+
+
+@cf.workflow
+def whisper(word):
+    return tell.map({word: word}, word), bad.map([word])
+
+
+run = whisper.run(secret)
+etl.run(secret, length=3)
 """
 
 THREADS = "[t.name for t in __import__('threading').enumerate() if t.name.startswith('celeryflow-view')]"
@@ -217,19 +245,23 @@ def test_same_run_under_two_cells_has_one_model_and_one_thread(notebook: FrontEn
 
 
 def test_no_argument_and_no_result_is_in_what_is_told(notebook: FrontEnd) -> None:
-    notebook.run("word = ''.join(['op', 'en', 'sesame'])\nrun = etl.run(word, length=3)\nrun")
+    notebook.run(f"{SECRETS}\nrun")
     notebook.run("run.resume()")
     assert not [told for told in notebook.raw if "opensesame" in told]
 
 
 def test_saved_notebook_has_the_final_page_and_no_widget(runtime: Runtime) -> None:
-    cells = [nbformat.v4.new_code_cell(source) for source in (f"{FLOWS}\netl.draw()", "etl.run(length=3)")]
+    cells = [nbformat.v4.new_code_cell(source) for source in (f"{FLOWS}\netl.draw()", "etl.run(length=3)", SECRETS)]
     saved = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(saved, timeout=60, resources={"metadata": {"path": str(runtime.directory)}}).execute()
 
     [output] = saved.cells[1].outputs
     assert is_page(output.data)
     assert "✓ success" in output.data["text/html"]
+    kept = nbformat.writes(saved)
+    pictures = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", kept)
+    assert len(pictures) == 4, "one before the run, and one of each"
+    assert "opensesame" not in kept + "".join(base64.b64decode(picture).decode() for picture in pictures)
 
 
 # --- nothing is left -----------------------------------------------------------------------
@@ -262,6 +294,16 @@ def test_view_of_a_run_that_goes_on_is_let_go_with_its_cell(notebook: FrontEnd, 
     notebook.until(lambda: notebook.ask(THREADS) == [])
     gate.touch()
     notebook.run("run.wait()")
+
+
+def test_of_many_finished_runs_the_latest_keep_their_live_views(notebook: FrontEnd) -> None:
+    notebook.run("most, shown_runs.MOST_KEPT = shown_runs.MOST_KEPT, 2")
+    displays = [notebook.run("etl.run(length=3)")[0] for _ in range(5)]
+    notebook.until(lambda: len(notebook.views()) <= 3 and notebook.ask(COMMS) <= 6)  # each has a layout, too
+    notebook.run("shown_runs.MOST_KEPT = most")
+
+    assert all(is_page(display.last) for display in displays)
+    assert displays[-1].first[WIDGET]["model_id"] == notebook.views()[-1]
 
 
 # --- clicks --------------------------------------------------------------------------------
@@ -458,6 +500,21 @@ def test_without_widgets_there_is_a_page_that_says_what_to_install(
     assert WIDGET not in display.first
     assert is_page(display.last)
     assert "pip install anywidget ipywidgets" in display.last["text/html"]
+
+
+def test_front_end_that_shows_no_widgets_has_a_page_that_says_what_to_install(
+    notebook: FrontEnd, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    notebook.run("import celeryflow.view.live.page as page; unseen, page.UNSEEN_S, page.PERIOD_S = page.UNSEEN_S, 0, 0")
+    [display] = notebook.run(f"run = etl.submit(gate={str(gate)!r}, length=3)\nrun")
+    notebook.until(lambda: is_page(display.last) and "▸ extract" in display.last["text/plain"])
+    assert "where Jupyter itself runs, pip install anywidget ipywidgets" in display.last["text/html"]
+
+    gate.touch()
+    notebook.until(lambda: "✓ success" in display.last["text/html"])
+    assert "pip install" not in display.last["text/html"], "the page is whole without it"
+    notebook.run("page.UNSEEN_S, page.PERIOD_S = unseen, 2.0")
 
 
 def test_view_in_words_is_text_alone(start: Callable[..., FrontEnd]) -> None:

@@ -26,6 +26,8 @@ CHARACTER = 6.0
 VEGA = "application/vnd.vegalite.v5+json"
 SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
 
+NO_PICTURE = 'For a picture where nothing draws Vega-Lite: pip install "celeryflow[plot]"'
+
 SECONDS = "seconds since the submit"
 WAIT, PATH, OTHER = "waited in the queue", "critical path", "other steps"
 TIPS = ["step:N", "items:N", "ran:N", "waited:N", "outcome:N", "attempt:Q", "worker:N"]
@@ -52,13 +54,14 @@ class Gantt(alt.LayerChart):
     def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
         if alt.renderers.active != "default":
             return super()._repr_mimebundle_(*args, **kwargs)
-        bundle: dict[str, Any] = {VEGA: {**self.to_dict(), "$schema": SCHEMA}, "text/plain": self.description}
+        said = f"{self.description}\n{NO_PICTURE}"
+        bundle: dict[str, Any] = {VEGA: {**self.to_dict(), "$schema": SCHEMA}, "text/plain": said}
         metadata: dict[str, Any] = {}
         with suppress(ImportError, ValueError), io.BytesIO() as file:
             self.save(file, format="png", scale_factor=2)
             png = file.getvalue()
             width, height = struct.unpack(">II", png[16:24])
-            bundle["image/png"] = base64.b64encode(png).decode()
+            bundle |= {"image/png": base64.b64encode(png).decode(), "text/plain": self.description}
             metadata["image/png"] = {"width": width // 2, "height": height // 2}
         return bundle, metadata
 
