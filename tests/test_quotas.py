@@ -125,6 +125,15 @@ def test_none_are_let_in_twice_by_two_who_submit_at_once(store: Store) -> None:
     assert sum(is_admitted(store, f"run-{i}") for i in range(8)) == 3
 
 
+def test_a_flood_of_one_run_leaves_most_turns_to_a_shorter_one_and_some_to_itself(store: Store) -> None:
+    publish(store, flow(100, name="flood", most=100), "flood")
+    publish(store, flow(30, name="quiet", most=100), "quiet")
+    claims = [store.claim(f"*|w|{number}", "token", WORKER)[1] for number in range(20)]
+    served = [claim.run for claim in claims if claim]
+
+    assert (served.count("quiet"), served.count("flood")) == (15, 5)
+
+
 # --- as a user says it ------------------------------------------------------------------------------
 
 

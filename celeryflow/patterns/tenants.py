@@ -19,8 +19,9 @@ their own, some are in a hurry. One sends ten times what it may, one sends rubbi
 
 Quotas bound the items that a tenant has in flight, over all runs of the pattern on this server. They are reserved by
 the submit itself, in one script on the server, and count until the tenant's items have ended or its run is over,
-however that comes about, so that nothing has to give them back. A tenant with fewer items goes before one with more
-of the same priority; priorities are strict.
+however that comes about, so that nothing has to give them back. Of equal priority the tenant with the fewest items
+goes first; of several runs of this pattern the shortest has three of four turns. So a flood is felt by its sender
+alone. Priorities are strict.
 
 When not to use it: where tenants may not run in the same processes (give each its workers, by ``queue=``), where they
 may not see each other's data in the server's memory, or where waiting is wanted instead of a refusal (submit again

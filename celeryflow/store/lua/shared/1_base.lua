@@ -19,6 +19,7 @@ local ROUND_S = 0.002      -- what a claim costs is not worth it for less
 local OVERHEAD_S = { s = 0.0002, m = 0.000005 }  -- of a step, and of an item of a map, beside its own time
 local CLAIM_NODES = 25     -- most steps in one claim
 local CLAIM_ITEMS = 5000   -- most items of a map in one claim
+local NEIGHBOURS = 15      -- lanes that are looked at beside the first one of a queue
 local BUDGET = 50          -- dependents that one call serves; the rest waits in `pending`
 
 -- plan: what the verbs know of a node (msgpack array, written by values/manifest.py)

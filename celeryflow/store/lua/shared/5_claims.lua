@@ -174,6 +174,31 @@ local function best_lane(group)
   return best, best_queue
 end
 
+-- Items that are ready in a lane, as far as its first node tells.
+local function items_in(run, queue, priority)
+  local lane = lane_key(run, queue, priority)
+  local node = redis.call('LINDEX', lane, 0)
+  local range = node and redis.call('LINDEX', rk(run, 'ranges:' .. node), 0)
+  return redis.call('LLEN', lane) - 1 + (range and tonumber(string.match(range, ':(%d+)$')) or 1)
+end
+
+local function has_quotas(run) return redis.call('HEXISTS', rk(run, 'meta'), 'quotas') == 1 end
+
+-- Runs with quotas are to leave each other's waiting time alone: three of four of their turns are the shortest lane's.
+local function whose_turn(queue, top)
+  local run, priority = string.match(top, '^(.*)|(%d)$')
+  if not run or is_over(run) or not has_quotas(run) then return top end
+  if number(redis.call('GET', P .. 'served')) % 4 == 0 then return top end
+  local best, least = top, items_in(run, queue, priority)
+  for _, member in ipairs(redis.call('ZRANGE', P .. 'queue:' .. queue, 1, NEIGHBOURS)) do
+    local other, of_other = string.match(member, '^(.*)|(%d)$')
+    if of_other ~= priority then break end
+    local items = not is_over(other) and has_quotas(other) and items_in(other, queue, priority)
+    if items and items < least then best, least = member, items end
+  end
+  return best
+end
+
 local function input_records(run, unit)
   local node, start, count = unpack(unit)
   local plan, fields, records = plan_of(run, node), {}, {}
@@ -229,7 +254,8 @@ local function start_run(run, status)
   set_limit(run, 'timeout_s')
 end
 
-local function serve_lane(run, priority, queue, slots)
+-- `turn` is the lane whose turn it is, if that is another one.
+local function serve_lane(run, priority, queue, slots, turn)
   local lane = lane_key(run, queue, priority)
   local status = meta(run, 'status')
   local node = not is_over(run) and head_of(run, lane)
@@ -241,11 +267,8 @@ local function serve_lane(run, priority, queue, slots)
   local units = {}
   local take = plan_of(run, node)[KIND] == 'm' and take_map or take_steps
   take(run, node, lane, slots, units)
-  if redis.call('EXISTS', lane) == 1 then
-    redis.call('ZADD', P .. 'queue:' .. queue, score(priority), run .. '|' .. priority)
-  else
-    unlist_lane(queue, run .. '|' .. priority)
-  end
+  redis.call('ZADD', P .. 'queue:' .. queue, score(priority), turn)
+  if redis.call('EXISTS', lane) == 0 then unlist_lane(queue, run .. '|' .. priority) end
   return units
 end
 
@@ -260,8 +283,8 @@ local function take(drainer, token, worker, previous)
   while #claim.units == 0 do
     local lane, queue = best_lane(group)
     if not lane then break end
-    local run, priority = string.match(lane, '^(.*)|(%d)$')
-    claim.units = run and serve_lane(run, tonumber(priority), queue, slots) or {}
+    local run, priority = string.match(whose_turn(queue, lane), '^(.*)|(%d)$')
+    claim.units = run and serve_lane(run, tonumber(priority), queue, slots, lane) or {}
     if not run then unlist_lane(queue, lane) end
     claim.run, claim.queue = claim.units[1] and run, queue
   end
