@@ -6,6 +6,7 @@ Steps are given when a pattern is made, data when it runs. Everything in here is
 
 from __future__ import annotations
 
+from celeryflow.patterns.abtest import ab_test
 from celeryflow.patterns.checkpoints import checkpointed
 from celeryflow.patterns.etl import multi_source_etl
 from celeryflow.patterns.hierarchy import hierarchical
@@ -17,6 +18,7 @@ from celeryflow.patterns.tenants import TenantConfig, multi_tenant
 __all__ = [
     "Route",
     "TenantConfig",
+    "ab_test",
     "checkpointed",
     "hierarchical",
     "multi_source_etl",
