@@ -126,11 +126,13 @@ class Supervisor:
 
     def _tick(self) -> None:
         busy = self.slots.busy()
+        dead = {doing.pid for doing in busy.values() if not processes.is_alive(doing.pid)}
+        if dead:
+            busy = self.slots.busy()  # they may have begun something after the first look
         self._note_sleep([*busy.values()])
         pids, started = {doing.pid for doing in busy.values()}, Counter(d.pid for d in busy.values() if d.node >= 0)
         pool = self._pool()
         self._processes = {pid: found for pid, found in {**self._processes, **pool}.items() if pid in pids | {*pool}}
-        dead = {pid for pid in pids if not processes.is_alive(pid)}
         for (index, lane), doing in [*busy.items()]:
             if doing.pid in dead:
                 self._bury(index, lane, doing, is_alone=started[doing.pid] <= 1)
