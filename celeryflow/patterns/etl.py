@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -151,9 +151,7 @@ class _Etl:
             arrived = [gather(data) for data in staged]
             kept = arrived[:-1] if self.on_source_error == "quarantine" else None
             told = step(collect)(places, [found[MISSING] for found in arrived], kept)
-            is_safe = self.on_source_error == "fail" or not names
-            loading = nullcontext() if is_safe else provided(any_left, told["sources"])
-        with loading:
+        with self._loading(told["sources"]) if names else nullcontext():
             ended = self._load(staged[-1])
         if self.notify is not None:
             with phase("notify"):
@@ -168,6 +166,13 @@ class _Etl:
             with phase(name):
                 data = stage.map(data, on_error=_ON_ERROR[self.on_source_error])
             yield data
+
+    def _loading(self, sources: Any) -> AbstractContextManager[None]:
+        """A context whose steps run if a source is left; where one that fails fails the run, they do not run anyway."""
+        if self.on_source_error == "fail":
+            return nullcontext()
+        with phase("load" if self.aggregate is None else "aggregate"):
+            return provided(any_left, sources)
 
     def _load(self, data: Any) -> dict[str, Any]:
         """What each step gives that takes all sources, by its name."""

@@ -37,6 +37,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from celeryflow.control import branch
 from celeryflow.graph.trace import phase
 from celeryflow.patterns.arguments import listed, part
 from celeryflow.workflow import Workflow, workflow
@@ -76,23 +77,31 @@ def hierarchical(
     >>> total("all")
     3
     """
-    below, end, above = (
-        part(PATTERN, "children", children),
-        part(PATTERN, "leaf", leaf),
-        part(PATTERN, "aggregate", aggregate),
-    )
+    below, end = part(PATTERN, "children", children), part(PATTERN, "leaf", leaf)
+    above = part(PATTERN, "aggregate", aggregate)
 
+    @workflow
+    def alone(nodes: Any, node: Any) -> Any:
+        return end(node)
+
+    @workflow
+    def together(nodes: Any, node: Any) -> Any:
+        return above(node, roll_up.map(nodes, below.map(nodes)))
+
+    @workflow
     def roll_up(node: Any, nodes: Any) -> Any:
-        if nodes is None or not listed(PATTERN, f"children of {node!r:.100}", nodes).items:
-            return end(node)
-        return above(node, rolled_up.map(nodes, below.map(nodes)))
-
-    rolled_up = workflow(roll_up)
+        return alone(nodes, node) if are_none(nodes, node) else together(nodes, node)
 
     def hierarchical(root: Any) -> Any:
         with phase("children"):
             nodes = below(root)
-        with phase("roll up"):
-            return rolled_up(root, nodes)
+        with phase("roll up"):  # as a branch, so that the first level stands in the picture
+            return branch(nodes, (are_none, alone), otherwise=together, args=(root,))
 
     return workflow(hierarchical)
+
+
+def are_none(nodes: Any, node: Any = None) -> bool:
+    """Whether a node has no children, and is a leaf."""
+    of = "" if node is None else f" of {node!r:.100}"
+    return nodes is None or not listed(PATTERN, f"children{of}", nodes).items
