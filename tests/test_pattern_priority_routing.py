@@ -107,6 +107,15 @@ def test_the_steps_of_a_workflow_have_the_priority_of_its_route() -> None:
     assert set(inside.priority) == {7}
 
 
+def test_a_step_with_a_priority_of_its_own_has_that_of_its_route() -> None:
+    step = cf.step(tenfold, priority=2)
+
+    graph = routing(routes={"all": Route(step, priority=9, on_complete=step), "rest": step}).graph([1])
+
+    found = [(node.phase, node.spec.priority) for node in graph.nodes if node.name.startswith("tenfold")]
+    assert found == [("all", 9), ("all", 9), ("rest", 5)]
+
+
 def test_routes_without_items_and_no_items_at_all(executions: Executions) -> None:
     def tell(results: list[int]) -> None:
         executions.note(str(results))
