@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,10 @@ def etl(**steps: Any) -> cf.Workflow[Any, Any]:
 
 
 def told(run: Any) -> dict[str, Any]:
-    """What `notify` got, once."""
-    (line,) = run.logs("notify").text
-    return ast.literal_eval(line)  # type: ignore[no-any-return]
+    """What `notify` got last; it is called once a run, and once again by a resume."""
+    lines = [line for line in run.logs().text if line.startswith("{'status'")]
+    assert len(lines) == run.snapshot().generation
+    return ast.literal_eval(lines[-1])  # type: ignore[no-any-return]
 
 
 def test_every_step_has_its_part_and_its_phase() -> None:
@@ -69,7 +71,7 @@ def test_every_step_has_its_part_and_its_phase() -> None:
     }
     assert run.result() == expected
     assert told(run) == {"status": "success", "error": None, **expected}
-    phases = ["extract", "transform", "validate", "collect", "aggregate", "load", "verify", "notify"]
+    phases = ["extract", "transform", "validate", "aggregate", "load", "verify", "notify"]
     assert run.phases().phase.tolist() == phases
     assert set(run.phases().status) == {"success"}
 
@@ -238,4 +240,45 @@ def test_it_is_part_of_other_workflows() -> None:
     both = cf.workflow(lambda: (single(["flights"])["receipt"], single(named())["receipt"])).run(inline=True)
 
     assert both.result() == ({"rows": 2}, {"rows": 5})
+    refs = cf.workflow(lambda: single([named()[1]])["sources"]).run(inline=True)
+    assert refs.result() == {"weather": "success"}
     assert single(["flights"])["sources"] == {"flights": "success"}
+
+
+def half_broken(mended: Path) -> Callable[[str], str]:
+    def extract(source: str) -> str:
+        if source == "b" and not mended.exists():
+            raise ConnectionError("down")
+        return source
+
+    return extract
+
+
+def test_a_source_that_was_dropped_is_asked_again_by_the_workflows_resume(tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    dropping = etl(extract=half_broken(mended), on_source_error="drop")
+    first = dropping.run(["a", "b"])
+    mended.touch()
+
+    run = dropping.resume(first)
+
+    assert (first.result()["receipt"], run.result()["receipt"]) == ({"rows": 1}, {"rows": 2})
+    assert run.result()["sources"] == {"a": "success", "b": "success"}
+    assert run.items("extract").attempts.tolist() == [0, 1]
+
+
+def test_a_resume_tells_of_the_success_then(tmp_path: Path) -> None:
+    mended = tmp_path / "mended"
+    run = etl(extract=half_broken(mended), notify=cf.step(notify).options(name="mail")).run(["a", "b"])
+    assert told(run)["sources"] == {"a": "success", "b": "ConnectionError: down"}
+    mended.touch()
+
+    expected = {
+        "receipt": {"rows": 2},
+        "verified": None,
+        "sources": {"a": "success", "b": "success"},
+        "quarantined": {},
+    }
+    assert run.resume().result() == expected
+    assert told(run) == {"status": "success", "error": None, **expected}
+    assert run.items("extract").attempts.tolist() == [1, 2]

@@ -65,6 +65,11 @@ def called(given: P, name: str) -> P:
     return Step(replace(given.callee, spec=spec))
 
 
+def unnamed(given: Part) -> Part:
+    """A step for a second use, without the name that its user gave it for one."""
+    return Step(given.callee) if isinstance(given, Step) else given
+
+
 def optional_part(pattern: str, argument: str, given: Callable[..., Any] | None) -> Part | None:
     """As `part`; None stays None."""
     return None if given is None else part(pattern, argument, given)
@@ -101,9 +106,9 @@ def keep(value: Any) -> Any:
     return value
 
 
-def provided(check: Callable[[Any], bool], value: Any) -> AbstractContextManager[None]:
-    """A context whose steps run only if ``check(value)``, which becomes a step here, says so or does not raise."""
-    tracer, decide = trace.current(), Decide([check], has_otherwise=False)
+def provided(check: Callable[[Any], bool], value: Any, is_needed: bool = True) -> AbstractContextManager[None]:
+    """A context whose steps run only if ``check(value)``, which becomes a step here; with `is_needed` it fails else."""
+    tracer, decide = trace.current(), Decide([check], has_otherwise=not is_needed)
     if tracer is None:
         decide(value)
         return nullcontext()

@@ -7,7 +7,7 @@ into shape and checked, joined, and loaded into a warehouse; the team is told ho
 
     source 1:  extract -> transform -> validate --.
     source 2:  extract -> transform -> validate ---+--> aggregate --> load --> verify
-    source 3:  extract -> transform -> validate --'         (all of it, however it ended) --> report --> notify
+    source 3:  extract -> transform -> validate --'               (however it ended) --> notify
 
 **The steps.** Only `extract` and `load` are needed; what is left out is passed by.
 
@@ -39,9 +39,11 @@ from typing import Any, Literal
 
 from celeryflow.control import gather
 from celeryflow.errors import DuplicateNameError, InvalidOptionError, TooFewResultsError
+from celeryflow.graph import trace
 from celeryflow.graph.mapped import Mapped
+from celeryflow.graph.refs import Ref
 from celeryflow.graph.trace import phase
-from celeryflow.patterns.arguments import Part, as_ref, listed, optional_part, part, provided
+from celeryflow.patterns.arguments import Part, as_ref, listed, optional_part, part, provided, unnamed
 from celeryflow.step import step
 from celeryflow.values.gathered import MISSING, Gathered
 from celeryflow.workflow import Workflow, workflow
@@ -99,6 +101,8 @@ def multi_source_etl(
     -----
     ``.run`` raises `DuplicateNameError` for a source that is given twice. Where no source is left, of some that were
     given, the run fails with `TooFewResultsError` before anything is loaded; no sources at all are loaded as ``[]``.
+    ``run.resume()`` takes up the sources that failed a run, and notifies again. Those that were dropped or quarantined
+    stay so in that run; ``workflow.resume(run)`` asks for them again, and for nothing that is there.
 
     Examples
     --------
@@ -146,18 +150,37 @@ class _Etl:
         given = listed(PATTERN, "sources", sources)
         names = _names(given)
         staged = [*self._staged(sources)]
-        with phase("collect"):
-            places = [*zip(given.keys or range(len(names)), names, strict=True)]
-            arrived = [gather(data) for data in staged]
-            kept = arrived[:-1] if self.on_source_error == "quarantine" else None
-            told = step(collect)(places, [found[MISSING] for found in arrived], kept)
+        places = [*zip(given.keys or range(len(names)), names, strict=True)]
+        told: Any = {"sources": dict.fromkeys(names, SUCCESS), "quarantined": {}}  # else there is no result
+        if self.on_source_error != "fail":
+            with phase("collect"):
+                told = self._collected(places, staged)
         with self._loading(told["sources"]) if names else nullcontext():
             ended = self._load(staged[-1])
+        found = {"receipt": ended["load"], "verified": ended.get("verify")}
+        result = {**found, "sources": told["sources"], "quarantined": told["quarantined"]}
         if self.notify is not None:
             with phase("notify"):
-                self.notify(step(summarise)(gather(ended), told))
-        found = {"receipt": ended["load"], "verified": ended.get("verify")}
-        return {**found, "sources": told["sources"], "quarantined": told["quarantined"]}
+                self._tell(self.notify, places, staged, ended, result)
+        return result
+
+    def _tell(
+        self, notify: Part, places: list[Any], staged: list[Any], ended: dict[str, Any], result: dict[str, Any]
+    ) -> None:
+        """Notify of a success; and of a failure, by steps of its own, so that a resume still tells of the success."""
+        notify({"status": SUCCESS, "error": None, **result})
+        if trace.current() is None:
+            return  # where it runs as plain Python a failure is raised before
+        missing = gather(ended)[MISSING]
+        with provided(any_missing, missing, is_needed=False):
+            told = self._collected(places, staged) if self.on_source_error == "fail" else result
+            receipts = gather({name: found for name, found in ended.items() if name != "aggregate"})
+            unnamed(notify)(step(summarise)(missing, receipts, told["sources"], told["quarantined"]))
+
+    def _collected(self, places: list[Any], staged: list[Any]) -> Any:
+        arrived = [gather(data) for data in staged]
+        kept = arrived[:-1] if self.on_source_error == "quarantine" else None
+        return step(collect)(places, [found[MISSING] for found in arrived], kept)
 
     def _staged(self, sources: Any) -> Iterator[Any]:
         """What each stage makes of the sources, item by item."""
@@ -223,16 +246,24 @@ def any_left(sources: dict[Any, str]) -> bool:
     raise TooFewResultsError(f"none of the {len(sources)} sources is left, and nothing was loaded. {told}{more}.")
 
 
-def summarise(ended: Gathered[Any], told: dict[str, dict[Any, Any]]) -> dict[str, Any]:
-    """What `notify` gets."""
-    values, failed = ended.as_dict(), [_error(reason) for reason in ended.missing.values() if reason != "skipped"]
-    lost = [f"{name}: {error}" for name, error in told["sources"].items() if error != SUCCESS]
+def any_missing(reasons: dict[str, str]) -> bool:
+    """Whether a step that takes all sources has failed, or had not what it needs."""
+    return bool(reasons)
+
+
+def summarise(
+    missing: dict[str, str], receipts: Gathered[Any], sources: dict[Any, str], quarantined: dict[Any, Any]
+) -> dict[str, Any]:
+    """What `notify` gets of a run that fails."""
+    failed = [_error(reason) for reason in missing.values() if reason != "skipped"]
+    lost = [f"{name}: {error}" for name, error in sources.items() if error != SUCCESS]
     return {
-        "status": "failure" if ended.missing else SUCCESS,
-        "error": [*failed, *lost][0] if ended.missing else None,
-        "receipt": values.get("load"),
-        "verified": values.get("verify"),
-        **told,
+        "status": "failure",
+        "error": [*failed, *lost][0],
+        "receipt": receipts.as_dict().get("load"),
+        "verified": receipts.as_dict().get("verify"),
+        "sources": sources,
+        "quarantined": quarantined,
     }
 
 
@@ -259,6 +290,8 @@ def _names(given: Mapped) -> list[Any]:
 
 
 def _name(source: Any) -> Any:
+    if isinstance(source, Ref):
+        len(source)  # is refused: the workflow is traced once the value is there
     try:
         hash(source)
     except TypeError:
