@@ -14,6 +14,9 @@ class Facts(Enum):
 
     MISSING = "missing"
 
+    def __repr__(self) -> str:
+        return self.name
+
 
 MISSING = Facts.MISSING
 """In a workflow's body ``gathered[MISSING]`` stands for its `missing`; no value is read for it."""
