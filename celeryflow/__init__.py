@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from celeryflow.control import branch as branch
     from celeryflow.control import gather as gather
     from celeryflow.control import loop as loop
+    from celeryflow.declarative import WorkflowEngine as WorkflowEngine
+    from celeryflow.declarative import WorkflowManager as WorkflowManager
+    from celeryflow.declarative import WorkflowStatus as WorkflowStatus
+    from celeryflow.declarative import WorkflowStep as WorkflowStep
     from celeryflow.engine.context import Current as Current
     from celeryflow.engine.context import current as current
     from celeryflow.errors import *  # noqa: F403
@@ -47,6 +51,10 @@ _PUBLIC = {
     "Run": "run.run:Run",
     "Step": "step:Step",
     "Workflow": "workflow:Workflow",
+    "WorkflowEngine": "declarative:WorkflowEngine",
+    "WorkflowManager": "declarative:WorkflowManager",
+    "WorkflowStatus": "declarative:WorkflowStatus",
+    "WorkflowStep": "declarative:WorkflowStep",
     "LoopResult": "graph.control:LoopResult",
     "attach": "run.start:attach",
     "branch": "control:branch",

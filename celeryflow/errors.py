@@ -47,6 +47,18 @@ class ComparisonError(WorkflowError):
     """An argument of ``cf.compare`` or ``cf.sweep`` cannot be used; the message begins with its name."""
 
 
+class DefinitionError(WorkflowError):
+    """A workflow that is described as data cannot be read; the message names the entry at fault."""
+
+
+class ConditionError(WorkflowError):
+    """A condition is none, or cannot be asked of the value that is there."""
+
+
+class AmbiguousTaskError(WorkflowError):
+    """A name is that of several steps or tasks; the message lists them."""
+
+
 class LengthMismatchError(WorkflowError):
     """Values mapped together have different lengths or keys."""
 
@@ -112,7 +124,19 @@ class UnknownTenantError(UnknownError, WorkflowError):
 
 
 class UnknownTaskError(UnknownError):
-    """A worker does not have the Celery task of a step; the message names both, and what to start."""
+    """There is no step or Celery task of that name, here or with a worker; the message says what to define or start."""
+
+
+class UnknownWorkflowError(UnknownError):
+    """The engine has no workflow of that id."""
+
+
+class UnknownExecutionError(UnknownRunError):
+    """The server knows no execution of that id."""
+
+
+class MissingFieldError(UnknownError):
+    """A condition looks at a field that the value does not have."""
 
 
 # --- how a run ended -----------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 import msgspec
 
+from celeryflow import registry
 from celeryflow.errors import ArgumentError, InvalidOptionError, WorkflowError
 from celeryflow.graph import checks, trace
 from celeryflow.graph.mapped import check_keys, check_lengths, mapped_literal
@@ -204,13 +205,18 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     if function is None:
         return lambda found: step(found, **options)
     if isinstance(function, Step):
-        return Step(_with_options(function.callee, options))
+        return _registered(Step(_with_options(function.callee, options)))
     if not callable(function):
         raise ArgumentError(f"cf.step takes a function, not {type(function).__name__}.")
     label = getattr(function, "__name__", None) or type(getattr(function, "func", function)).__name__
     concurrency = CONCURRENCY if inspect.iscoroutinefunction(function) else None
     spec = StepSpec(name=checks.slug(label), label=checks.storable(label), concurrency=concurrency)
-    return Step(_with_options(Callee(function=function, spec=spec), options))
+    return _registered(Step(_with_options(Callee(function=function, spec=spec), options)))
+
+
+def _registered(made: Step[..., Any]) -> Step[..., Any]:
+    registry.register(made, made.callee.function, made.spec.name, made.callee.is_named)
+    return made
 
 
 def _with_options(callee: Callee, options: dict[str, Any]) -> Callee:

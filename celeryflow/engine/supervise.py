@@ -25,6 +25,7 @@ from celeryflow.engine.link import Link
 from celeryflow.engine.output import Place, Silent, ship
 from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import NEVER, Doing, Slot, Slots
+from celeryflow.engine.tasks import app_tasks
 from celeryflow.errors import ServerError
 from celeryflow.graph.model import Failure, OnError
 from celeryflow.store.claims import STILL_RUNNING, Result
@@ -121,6 +122,7 @@ class Supervisor:
         """Say who this is, now and then: a server that lost its data, or a day, forgets it."""
         self._introduced_at = time.monotonic()
         facts = {"python": PYTHON, "version": __version__, "slots": str(self.slots.count)}
+        facts["tasks"] = "\n".join(app_tasks())
         self._queues = "" if self.slots.is_stopping else self.link.settings.queues
         self.link.store.introduce_worker(self.worker, {**facts, "queues": self._queues})
 

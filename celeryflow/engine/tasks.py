@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import socket
 import sys
@@ -40,6 +41,16 @@ class TaskCall:
         except Ignore:
             return None
 
+    def signature(self) -> inspect.Signature:
+        """What the task takes, ``self`` apart.
+
+        Raises
+        ------
+        UnknownTaskError
+            If it is not there.
+        """
+        return inspect.signature(_find(self.task).run)
+
 
 def use_app(name: str) -> None:
     """Take the tasks of a Celery app, named as for ``celery -A``: ``module`` or ``module:attribute``.
@@ -72,6 +83,20 @@ def use_app(name: str) -> None:
     _apps[:] = [app]
 
 
+def app_tasks() -> list[str]:
+    """Names of the tasks of the app that this worker was started with."""
+    return sorted({task for app in _apps for task in app.tasks if not task.startswith("celery.")})
+
+
+def local_tasks() -> dict[str, Any]:
+    """The tasks of Celery apps in this process, by name; none where Celery has not been imported."""
+    if "celery" not in sys.modules:
+        return {}
+    from celery import current_app
+
+    return {name: task for name, task in current_app.tasks.items() if not name.startswith("celery.")}
+
+
 def _find(name: str) -> Any:
     """The task of the worker's app, or of its module."""
     for app in _apps:
@@ -91,7 +116,7 @@ def _find(name: str) -> Any:
 
 def _unknown(name: str, why: str) -> UnknownTaskError:
     where = f"{socket.gethostname()}:{os.getpid()}"
-    known = [task for app in _apps for task in app.tasks if not task.startswith("celery.")]
+    known = app_tasks()
     mine = f" is not in the app {_apps[0].main!r} of" if _apps else " is unknown to"
     return UnknownTaskError(
         f"task {name!r}{mine} worker {where}, and cannot be imported there{why}.{did_you_mean(name, known, 'tasks')} "

@@ -57,11 +57,23 @@ def expire_runs(store: Store) -> list[str]:
     """Delete the runs whose time to be kept is over. One whose deletion was broken off is among them again."""
     gone = [run for run in _expired(store) if store.call("expire", run)]
     for run in gone:
-        keys = [store.keys.run(run, part) for part in RUN_PARTS] + [*_map_keys(store, run)]
-        for first in range(0, len(keys), _BATCH):
-            store.client.unlink(*keys[first : first + _BATCH])
-        store.client.zrem(store.keys.expiring, run)
+        _delete(store, run)
     return gone
+
+
+def delete_run(store: Store, run: str, age_s: float) -> bool:
+    """Delete a run that ended so long ago; False if there is none, or it did not."""
+    is_closed = store.call("expire", run, age_s)
+    if is_closed:
+        _delete(store, run)
+    return bool(is_closed)
+
+
+def _delete(store: Store, run: str) -> None:
+    keys = [store.keys.run(run, part) for part in RUN_PARTS] + [*_map_keys(store, run)]
+    for first in range(0, len(keys), _BATCH):
+        store.client.unlink(*keys[first : first + _BATCH])
+    store.client.zrem(store.keys.expiring, run)
 
 
 def deployment(store: Store) -> str:
