@@ -52,12 +52,7 @@ def _processes(session: Session) -> dict[str, Any]:
         "kernel_pids": here["members"],
         "is_pinned": here["pinned"],
         "workers": [
-            {
-                "worker": name,
-                **facts,
-                "slots": int(facts.get("slots", 0)),
-                "tasks": facts.get("tasks", "").splitlines(),
-            }
+            {"worker": name, **facts, "slots": int(facts.get("slots", 0)), "tasks": facts.get("tasks", "").splitlines()}
             for name, facts in session.link.store.live_workers().items()
         ],
     }

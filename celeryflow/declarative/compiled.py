@@ -1,7 +1,7 @@
 """A definition, what its tasks mean and the data to run on, made a Graph: no other engine runs it.
 
-Each step becomes a node of its own name. Beside them stand nodes that decide (◇) which steps run, and for a step that can
-do without one of its dependencies a node that passes on what there is of that.
+Each step becomes a node of its own name. Beside them stand nodes that decide (◇) which steps run, and for a step that
+can do without one of its dependencies a node that passes on what there is of that.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from celeryflow.graph import trace
 from celeryflow.graph.model import Role, StepSpec
 from celeryflow.graph.refs import Ref
 from celeryflow.graph.traced import Callee, Traced
-from celeryflow.step import Step
 
 
 class Absent(Enum):
@@ -129,26 +128,31 @@ class _Compiler:
             presence = self._presence(name)
             if presence is not None:
                 self.presences[name] = presence
-            gate = self.tracer.gated(presence.by, presence.number) if presence else nullcontext()
-            with gate:
-                self.refs[name] = self._step(name)
+            callee, args, kwargs, after = self._step(name)
+            with self.tracer.gated(presence.by, presence.number) if presence else nullcontext():
+                self.refs[name] = self.tracer.call(callee, args, kwargs, name, after)
 
     # --- steps -----------------------------------------------------------------------------
 
-    def _step(self, name: str) -> Ref:
+    def _step(self, name: str) -> tuple[Callee, tuple[Any, ...], dict[str, Any], list[Ref]]:
+        """What a step calls, with which arguments, and what it only waits for."""
         described, target = self.definition.steps[name], self.targets[name]
         if target is None:
             choice = next(c for c in self.definition.choices if c.by == name)
-            return self.tracer.call(_callee(Route(choice), name, described.queue), (self._values(choice),), {}, name)
+            return _callee(Route(choice), name, described.queue), (self._values(choice),), {}, []
         given, after, is_open = self._given(name, target)
         args, kwargs = arrange(target.signature, given)
-        options = {"retries": described.retry_count, "timeout_s": described.timeout, "queue": described.queue}
+        options: dict[str, Any] = {
+            "retries": described.retry_count,
+            "timeout_s": described.timeout,
+            "queue": described.queue,
+        }
         callee = target.step.options(**options).callee
         if target.is_remote:
             callee = replace(callee, function=Fitted(callee.function))  # type: ignore[arg-type]
         if is_open:
             callee = replace(callee, function=Present(callee.function))
-        return self.tracer.call(callee, tuple(args), kwargs, name, after)
+        return callee, tuple(args), kwargs, after
 
     def _given(self, name: str, target: Target) -> tuple[dict[str, Any], list[Ref], bool]:
         """What there is for a step, by name, what it only waits for, and whether something may be absent."""

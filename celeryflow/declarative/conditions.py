@@ -206,7 +206,9 @@ def parse(raw: Any, what: str, step: str | None, field: str | None = None, also:
     if kind not in _COMPARE:
         return Condition(kind, parts=_parts(kind, given, what, step, field))
     if step is None:
-        raise ConditionError(f'{what} does not say whose value it looks at. Add "step": the name of a step, or "input".')
+        raise ConditionError(
+            f'{what} does not say whose value it looks at. Add "step": the name of a step, or "input".'
+        )
     return Condition(kind, step, field, _OTHERS.get(kind, _threshold)(given, what))
 
 

@@ -111,7 +111,9 @@ def _checked(step: WorkflowStep, where: str) -> WorkflowStep:
     """The step with what it holds copied, if each part of it is of the right kind."""
     name = checks.check_name(step.name, f"the name of {where}")
     if name == INPUT:
-        raise InvalidNameError(f"{where} is named {INPUT!r}, which is what steps get as the workflow's input. Rename it.")
+        raise InvalidNameError(
+            f"{where} is named {INPUT!r}, which is what steps get as the workflow's input. Rename it."
+        )
     what = f"step {name!r}"
     if not isinstance(step.task_name, str) or not step.task_name.strip():
         raise InvalidNameError(f"task_name of {what} must be the name of a step or task, not {step.task_name!r:.200}.")
@@ -179,8 +181,8 @@ def _routes(steps: Mapping[str, WorkflowStep]) -> list[Choice]:
     found: list[Choice] = []
     decided: dict[str, str] = {}
     for step in steps.values():
-        entries = step.parameters.get("conditions")
-        if not is_route(entries):
+        entries = entries_of(step)
+        if entries is None:
             continue
         arms = [_arm(step.name, name, entry, steps) for name, entry in entries.items()]
         for target, _ in arms:
@@ -193,9 +195,11 @@ def _routes(steps: Mapping[str, WorkflowStep]) -> list[Choice]:
     return found
 
 
-def is_route(entries: Any) -> bool:
-    """Whether a step's parameter ``conditions`` decides among other steps."""
-    return isinstance(entries, Mapping) and any(isinstance(e, Mapping) and "task" in e for e in entries.values())
+def entries_of(step: WorkflowStep) -> Mapping[str, Any] | None:
+    """The conditions in a step's parameters by which it decides among other steps; None where it does not."""
+    found = step.parameters.get("conditions")
+    is_route = isinstance(found, Mapping) and any(isinstance(e, Mapping) and "task" in e for e in found.values())
+    return found if is_route else None
 
 
 def _arm(by: str, name: str, entry: Any, steps: Mapping[str, WorkflowStep]) -> tuple[str, Condition]:

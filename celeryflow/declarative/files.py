@@ -1,7 +1,7 @@
 """Workflows in JSON and YAML files: read, checked entry by entry, and written.
 
-A file holds one workflow, ``{"workflow_id": …, "steps": [{"name": …, "task_name": …, …}, …]}``, or several of them in a list
-under ``workflows``. A step's entries are the parameters of `WorkflowStep`.
+A file holds one workflow, ``{"workflow_id": …, "steps": [{"name": …, "task_name": …, …}, …]}``, or several of them in
+a list under ``workflows``. A step's entries are the parameters of `WorkflowStep`.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def _from_yaml(text: str) -> Any:
             return super().construct_mapping(node, deep)
 
     try:
-        return yaml.load(text, Unique)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Unique)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from error
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celeryflow import registry
-from celeryflow.declarative.definition import Definition, is_route
+from celeryflow.declarative.definition import Definition, entries_of
 from celeryflow.declarative.model import INPUT, WorkflowStep
 from celeryflow.engine.tasks import TaskCall, local_tasks
 from celeryflow.errors import AmbiguousTaskError, ArgumentError, UnknownTaskError, did_you_mean
@@ -214,7 +214,7 @@ def _remote_tasks() -> list[str]:
 
 def _is_settled(target: Target | None, described: WorkflowStep, remote: Collection[str]) -> bool:
     if target is None:
-        return is_route(described.parameters.get("conditions"))
+        return entries_of(described) is not None
     return not target.is_remote_without(remote)
 
 
@@ -241,7 +241,7 @@ def _unknown(definition: Definition, described: WorkflowStep, remote: Collection
     near = {other.rpartition(".")[2]: other for other in known} | {other: other for other in known}
     hint = did_you_mean(name, sorted(near)).partition(" Its ")[0]
     return (
-        f"step {described.name!r} of workflow {definition.id!r} calls {name!r}: there is no step of that name here, and "
+        f"step {described.name!r} of workflow {definition.id!r} calls {name!r}: no step has that name here, and "
         f"no Celery task, neither here nor with the workers that run.{hint} Define it with @cf.step, import its "
         "module, or start workers that have it: celeryflow worker -A proj.app."
     )

@@ -48,6 +48,9 @@ class _Told:
         self.snapshot: Snapshot = run.snapshot()
         self.nodes = self.snapshot.nodes
         self.steps = [record for record in self.snapshot.top if record.node.role is Role.CALL]
+        self.culprits: dict[int, str] = {}
+        for record in self.steps:  # each comes after those that it needs
+            self._find_culprit(record)
 
     def status(self) -> dict[str, Any]:
         levels, snapshot = self._levels(), self.snapshot
@@ -103,23 +106,32 @@ class _Told:
     def _reason(self, record: StepRecord) -> str:
         if record.status is State.CANCELLED:
             return record.error or self.snapshot.reason
-        gate = self._gate(record.node)
-        if not record.is_left_out or gate is None:
-            return record.error
+        if record.node.index in self.culprits:
+            return f"needs {self.culprits[record.node.index]!r}, which failed"
         left_out = [r.node.name for r in self._dependencies(record.node) if r.status is State.SKIPPED]
         if left_out:
             return f"needs {' or '.join(map(repr, left_out))}, which did not run"
+        gate = self._gate(record.node)
+        if gate is None:
+            return record.error
         decided = self.run.value(gate.name)
         chosen = [r.node.name for r in self.steps if self._choice(r.node, gate) == decided]
         return f"step {chosen[0]!r} was chosen" if chosen else "its condition did not hold"
 
+    def _find_culprit(self, record: StepRecord) -> None:
+        """Note the failed step that one was skipped for, by way of others."""
+        for other in self._dependencies(record.node):
+            has_failed = other.status is State.FAILURE or self._undecided(other)
+            culprit = other.node.name if has_failed else self.culprits.get(other.node.index)
+            if culprit is not None:
+                self.culprits.setdefault(record.node.index, culprit)
+
     def _undecided(self, record: StepRecord) -> StepRecord | None:
         """The condition of this very step, if it could not be asked."""
-        gate = self._gate(record.node)
-        if gate is None:
+        gate, others = self._gate(record.node), [self._gate(other.node) for other in self._dependencies(record.node)]
+        if gate is None or gate in others:
             return None
         above = [gate, *(n for n in self._inputs(gate) if n.role is Role.DECIDE)]
-        others = {self._gate(other.node) for other in self._dependencies(record.node)}
         failed = (self.snapshot.record_of(node.index) for node in above if node not in others)
         return next((found for found in failed if found.status is State.FAILURE), None)
 

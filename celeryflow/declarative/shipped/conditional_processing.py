@@ -1,4 +1,4 @@
-"""Steps of ``conditional_processing``: a small table gets a quick look, and one of 1,000 rows or more a detailed one."""
+"""Steps of ``conditional_processing``: a small table gets a quick look, one of 1,000 rows a detailed one."""
 
 from __future__ import annotations
 

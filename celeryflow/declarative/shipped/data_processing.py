@@ -74,12 +74,12 @@ def analyse(transform: pd.DataFrame) -> dict[str, Any]:
 @step
 def report(validate: dict[str, Any], clean: pd.DataFrame, analyse: dict[str, Any], title: str = "Report") -> str:
     """A page of Markdown."""
+    counted = f"{validate['rows']} rows of {len(validate['columns'])} columns, {len(clean)} of them kept"
+    trouble = ", ".join(f"{validate[what]} {what}" for what in ("duplicates", "missing", "negative"))
     lines = [
         f"# {title}",
         "",
-        f"{validate['rows']} rows of {len(validate['columns'])} columns, {len(clean)} of them kept: "
-        f"{validate['duplicates']} duplicates, {validate['missing']} values missing, "
-        f"{validate['negative']} below zero.",
+        f"{counted}: {trouble}.",
         f"{analyse['outliers']} rows have a number more than three standard deviations from its mean.",
         "",
     ]

@@ -80,7 +80,9 @@ def dashboard(integrate: dict[str, Any]) -> str:
     """The picture as lines of text, with a bar for each product."""
     products = integrate["by_product"]["revenue"]
     most = products.max() if len(products) else 1.0
-    lines = [f"{integrate['customers']} customers, revenue {integrate['revenue']:,.0f}, profit {integrate['profit']:,.0f}"]
+    lines = [
+        f"{integrate['customers']} customers, revenue {integrate['revenue']:,.0f}, profit {integrate['profit']:,.0f}"
+    ]
     lines += [f"{name:>8} {'█' * max(1, round(30 * value / most))} {value:,.0f}" for name, value in products.items()]
     return "\n".join(lines)
 

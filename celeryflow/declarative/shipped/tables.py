@@ -65,8 +65,8 @@ def table_of(given: Any) -> pd.DataFrame:
     Parameters
     ----------
     given : DataFrame, list, dict or None
-        A table; a list of dicts, or of values; a dict with one of those under ``data``, ``records`` or ``table``; a dict
-        of equally long lists; or a dict with ``rows`` and ``seed``, or nothing, for orders that are made up.
+        A table; a list of dicts, or of values; a dict with one of those under ``data``, ``records`` or ``table``; a
+        dict of equally long lists; or a dict with ``rows`` and ``seed``, or nothing, for orders that are made up.
 
     Raises
     ------
