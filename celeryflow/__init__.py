@@ -77,7 +77,7 @@ _PUBLIC = {
 }
 """Where each public name lives; the errors are those of ``celeryflow.errors``."""
 
-_ROOMS = ("patterns",)
+_ROOMS = ("declarative", "patterns")
 """Packages with public names of their own."""
 
 __all__ = [*_PUBLIC, *_ROOMS, "__version__"]
