@@ -125,7 +125,9 @@ def test_a_workflow_that_is_registered_again_and_wrong_leaves_the_former(engine:
 
 
 def test_the_manager_tells_of_workflows_as_they_were_given(engine: WorkflowEngine) -> None:
-    engine.register_workflow("second", [a_step("c", "a", "b"), a_step("a"), a_step("b", "a", queue="slow", timeout=1.5)])
+    engine.register_workflow(
+        "second", [a_step("c", "a", "b"), a_step("a"), a_step("b", "a", queue="slow", timeout=1.5)]
+    )
     engine.register_workflow("first", [a_step()])
     manager = WorkflowManager(engine)
 
@@ -144,7 +146,13 @@ def test_the_manager_tells_of_workflows_as_they_were_given(engine: WorkflowEngin
 
 def test_a_step_has_the_defaults_that_it_says() -> None:
     step = cf.WorkflowStep("a", "proj.tasks.a", {})
-    assert (step.depends_on, step.retry_count, step.timeout, step.queue, step.condition) == ((), 3, 300, "default", None)
+    assert (step.depends_on, step.retry_count, step.timeout, step.queue, step.condition) == (
+        (),
+        3,
+        300,
+        "default",
+        None,
+    )
     assert [status.value for status in cf.WorkflowStatus] == ["pending", "running", "success", "failure", "cancelled"]
     assert cf.WorkflowStatus is WorkflowStatus
     assert cf.declarative.WorkflowEngine is cf.WorkflowEngine

@@ -19,7 +19,7 @@ from celeryflow.graph.traced import Callee
 from celeryflow.runtime import session as sessions
 from celeryflow.step import Step
 
-PATIENCE_S, LOOK_S = 2.0, 0.1
+PATIENCE_S, LOOK_S = 1.0, 0.1
 """How long to look for workers that have a task, and how often."""
 
 _P = inspect.Parameter

@@ -102,13 +102,13 @@ def _find(name: str) -> Any:
     for app in _apps:
         if name in app.tasks:
             return app.tasks[name]
-    from celery import Task
-
     module, _, attribute = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute) if module else None
     except (ImportError, AttributeError) as error:
         raise _unknown(name, f" ({error})") from error
+    from celery import Task
+
     if not isinstance(found, Task):
         raise _unknown(name, "")
     return found
