@@ -70,6 +70,13 @@ def test_the_idempotent_step_of_the_reliability_page_charges_once(tmp_path: Path
     assert documents.script(DOCS / "reliability.md", tmp_path).count("\nassert ") == 3
 
 
+def test_the_examples_of_described_workflows_give_what_their_comments_say(tmp_path: Path) -> None:
+    document = DOCS / "declarative.md"
+    done = documents.run(document, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert documents.script(document, tmp_path).count("\nassert ") == 17
+
+
 def test_an_example_that_gives_something_else_is_found(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.md"
     wrong.write_text("```python\nimport celeryflow as cf\n\n1 + 1    # 3\n```\n")

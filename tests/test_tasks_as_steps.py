@@ -104,6 +104,41 @@ answer = [run.result(), attempts, run.logs()["text"].tolist(), failed.errors()[[
     assert "Did you mean 'proj.tasks.clean'?" in missing[1]
 
 
+def test_described_workflows_find_tasks_of_workers_by_short_names(shell: Shell) -> None:
+    """``ship`` has a name that cannot be imported: only the workers know it, and what it takes."""
+    shell("up", "-c", "0")
+
+    with worker(shell, "-A", "proj.app") as own:
+        results, unknown, listed = notebook(
+            shell,
+            """
+from celeryflow.declarative import WorkflowEngine, WorkflowStep
+engine = WorkflowEngine()
+engine.register_workflow("etl", [
+    WorkflowStep("x", "proj.tasks.clean", {"x": 3, "surplus": 1}),
+    WorkflowStep("ship", "ship", {"surplus": 2}, ["x"]),
+    WorkflowStep("again", "clean", {"by": 5}, ["x", "ship"], condition={"step": "x", "type": ">", "threshold": 1}),
+    WorkflowStep("either", "fleet.ship", {"x": 0}, ["again"]),
+])
+execution_id = engine.execute_workflow("etl")
+engine.run(execution_id).wait()
+steps = engine.get_workflow_status(execution_id)["steps"]
+engine.register_workflow("unknown", [WorkflowStep("a", "claen", {"x": 3})])
+try:
+    engine.execute_workflow("unknown")
+except cf.UnknownTaskError as error:
+    unknown = str(error)
+answer = [{name: step["result"] or step["error"] for name, step in steps.items()}, unknown]
+from celeryflow.runtime.session import current
+answer.append([facts["tasks"] for facts in current().link.store.live_workers().values()][0].splitlines())
+""",
+        )
+
+    assert results == {"x": 6, "ship": ["fleet.ship", 6, own.pid], "again": 30, "either": ["fleet.ship", 0, own.pid]}
+    assert "calls 'claen'" in unknown and "Did you mean 'clean'" in unknown
+    assert {"proj.tasks.clean", "fleet.ship"} <= {*listed}
+
+
 def test_worker_without_the_app_imports_the_module_or_says_what_to_start(shell: Shell) -> None:
     value, (error, message), pid = notebook(
         shell,
