@@ -40,8 +40,8 @@ _entries: dict[str, Entry] = {}
 def register(step: Any, function: Any, name: str, is_named: bool) -> None:
     """Remember a step. One that is defined anew, as by a cell that runs again, takes the place of the former.
 
-    What has neither a name nor a place of its own is left out: lambdas, partial functions. celeryflow's own steps have
-    no short names, which are the user's.
+    What has neither a name nor a place of its own is left out, as a lambda has not. celeryflow's own steps have no
+    short names, which are the user's.
     """
     entry = _entry(step, function, name, is_named)
     if entry is not None:
@@ -52,8 +52,8 @@ def _entry(step: Any, function: Any, name: str, is_named: bool) -> Entry | None:
     if isinstance(function, TaskCall):
         return Entry(step, function.task, frozenset((name, function.__name__)), function.task)
     module, written = getattr(function, "__module__", None), getattr(function, "__qualname__", None)
-    if not (isinstance(module, str) and isinstance(written, str)):
-        return None
+    if not (isinstance(module, str) and isinstance(written, str)):  # a partial function, say
+        return Entry(step, name, frozenset(), name) if is_named else None
     if written.endswith("<lambda>") and not is_named:
         return None
     outer, dot, last = written.rpartition(LOCAL)[2].rpartition(".")

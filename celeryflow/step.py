@@ -205,7 +205,9 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
     if function is None:
         return lambda found: step(found, **options)
     if isinstance(function, Step):
-        return _registered(Step(_with_options(function.callee, options)))
+        is_another = "name" in options
+        changed = Step(_with_options(function.callee, options))
+        return _registered(changed) if is_another else changed
     if not callable(function):
         raise ArgumentError(f"cf.step takes a function, not {type(function).__name__}.")
     label = getattr(function, "__name__", None) or type(getattr(function, "func", function)).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -161,13 +162,17 @@ def test_a_step_has_the_defaults_that_it_says() -> None:
 # --- what a name means ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["take", TAKE, f"{__name__}.Shop.order", f"{__name__}.local", "local", "given.name"])
+@pytest.mark.parametrize(
+    "name", ["take", TAKE, f"{__name__}.Shop.order", f"{__name__}.local", "local", "given.name", "partly"]
+)
 def test_steps_are_found_by_full_and_short_names(engine: WorkflowEngine, name: str) -> None:
     @cf.step
     def local(values: int) -> int:
         return values
 
     cf.step(lambda values: values, name="given.name")
+    cf.step(functools.partial(lambda x, **given: x, 3), name="partly")
+    cf.step(take, retries=1)  # the same step, used otherwise
     if "local" in name or name == "given.name":
         with pytest.raises(cf.ArgumentError, match="needs 'values'"):  # so it was found
             engine.register_workflow("etl", [a_step(task=name)])
