@@ -17,6 +17,11 @@ def passes(input: Any) -> Any:  # noqa: A002
 
 
 @cf.step
+def less_one(input: int) -> int:  # noqa: A002
+    return input - 1
+
+
+@cf.step
 def arm(**given: Any) -> list[str]:
     return sorted(given)
 
@@ -154,11 +159,21 @@ def test_a_step_that_decides_may_have_a_task_whose_result_decides(runtime: Runti
         "odd": {"type": "in", "values": [1, 3], "task": "quick"},
         "else": {"type": "otherwise", "task": "detailed"},
     }
-    steps = [a_step("route", "passes", conditions=conditions), a_step("quick", "arm"), a_step("detailed", "arm")]
-    assert statuses(execute(engine, steps, 3)) == {"route": "success", "quick": "success", "detailed": "skipped"}
-    status = execute(engine, steps, 4)
+    steps = [a_step("route", "less_one", conditions=conditions), a_step("quick", "arm"), a_step("detailed", "arm")]
+    assert statuses(execute(engine, steps, 4)) == {"route": "success", "quick": "success", "detailed": "skipped"}
+    status = execute(engine, steps, 3)
     assert statuses(status) == {"route": "success", "quick": "skipped", "detailed": "success"}
-    assert status["steps"]["route"]["result"] == 4
+    assert status["steps"]["route"]["result"] == 2
+
+
+def test_a_step_that_decides_falls_back_on_what_it_depends_on(runtime: Runtime, engine: WorkflowEngine) -> None:
+    conditions = {"size": {"type": ">", "field": "data_size", "threshold": 1, "task": "quick"}}
+    steps = [
+        a_step("load", "passes"),
+        a_step("route", "arm", "load", conditions=conditions),
+        a_step("quick", "arm", "route"),
+    ]
+    assert execute(engine, steps, {"data_size": 2})["steps"]["quick"]["result"] == ["input", "route"]
 
 
 def test_a_condition_may_look_at_what_may_be_skipped(runtime: Runtime, engine: WorkflowEngine) -> None:

@@ -164,7 +164,7 @@ def test_each_step_has_its_own_retries_timeout_and_queue(engine: WorkflowEngine)
     steps = status["steps"]
     assert (steps["often"]["result"], steps["often"]["attempts"], steps["once"]["attempts"]) == (3, 3, 1)
     assert "OSError: not yet" in steps["once"]["error"]
-    assert "StepTimeoutError" in steps["slow"]["error"]
+    assert "StepTimeoutError" in steps["slow"]["error"] and "0.2 s" in steps["slow"]["error"], steps["slow"]["error"]
     frame = engine.run(execution_id).steps().set_index("step")
     assert frame.queue.to_dict() == {"often": "special", "once": "default", "slow": "default"}
 
