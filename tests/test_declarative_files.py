@@ -207,20 +207,17 @@ def test_data_processing_goes_from_dirty_rows_to_a_message(runtime: Runtime) -> 
     assert steps["notify"]["result"]["subject"] == "Data processing is done"
 
 
-@pytest.mark.parametrize(
-    "given", [None, {}, {"rows": 40, "seed": 1}, [3, 1, 2], {"data": {"x": [1, 2], "y": ["a", "b"]}}]
-)
-def test_data_processing_takes_what_is_a_table(runtime: Runtime, given: Any) -> None:
-    assert ended(WorkflowEngine(), "data_processing", given)["error"] is None
-
-
-@pytest.mark.parametrize(
-    ("given", "message"), [("text", "not str"), ([], "no rows"), ({"row": 3}, "'row'"), ({"rows": -1}, "rows")]
-)
-def test_data_processing_refuses_what_is_none(runtime: Runtime, given: Any, message: str) -> None:
-    status = ended(WorkflowEngine(), "data_processing", given)
-    assert status["status"] == "failure"
-    assert "ArgumentError" in status["error"] and message in status["error"]
+def test_data_processing_takes_what_is_a_table_and_refuses_the_rest(runtime: Runtime) -> None:
+    tables = [None, {}, {"rows": 40, "seed": 1}, [3, 1, 2], {"data": {"x": [1, 2], "y": ["a", "b"]}}]
+    others = [("text", "not str"), ([], "no rows"), ({"row": 3}, "'row'"), ({"rows": -1}, "rows")]
+    engine = WorkflowEngine()
+    executions = [engine.execute_workflow("data_processing", given) for given in (*tables, *(o for o, _ in others))]
+    for execution_id in executions:
+        engine.run(execution_id).wait(30)
+    errors = [engine.get_workflow_status(execution_id)["error"] for execution_id in executions]
+    assert errors[: len(tables)] == [None] * len(tables)
+    for error, (_, message) in zip(errors[len(tables) :], others, strict=True):
+        assert "ArgumentError" in error and message in error
 
 
 @pytest.mark.parametrize(("size", "chosen"), [(999, "quick"), (1000, "detailed")])

@@ -238,10 +238,10 @@ def _listed(names: Iterable[str]) -> str:
 
 def _unknown(definition: Definition, described: WorkflowStep, remote: Collection[str]) -> str:
     name, known = described.task_name, [*registry.known(), *local_tasks(), *remote]
-    near = {other.rpartition(".")[2]: other for other in known} | {other: other for other in known}
-    hint = did_you_mean(name, sorted(near)).partition(" Its ")[0]
+    near = {other.rpartition(".")[2] for other in known} | {*known}
+    hint = did_you_mean(name, sorted(near - {name})).partition(" Its ")[0]
     return (
-        f"step {described.name!r} of workflow {definition.id!r} calls {name!r}: no step has that name here, and "
-        f"no Celery task, neither here nor with the workers that run.{hint} Define it with @cf.step, import its "
+        f"step {described.name!r} of workflow {definition.id!r} calls {name!r}, which nobody has: no step of this process "
+        f"and no Celery task, here or with the workers that run, is called so.{hint} Define it with @cf.step, import its "
         "module, or start workers that have it: celeryflow worker -A proj.app."
     )
