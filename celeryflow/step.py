@@ -206,7 +206,7 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         return lambda found: step(found, **options)
     if isinstance(function, Step):
         is_another = "name" in options
-        changed = Step(_with_options(function.callee, options))
+        changed: Step[..., Any] = Step(_with_options(function.callee, options))
         return _registered(changed) if is_another else changed
     if not callable(function):
         raise ArgumentError(f"cf.step takes a function, not {type(function).__name__}.")

@@ -241,7 +241,7 @@ def _unknown(definition: Definition, described: WorkflowStep, remote: Collection
     near = {other.rpartition(".")[2] for other in known} | {*known}
     hint = did_you_mean(name, sorted(near - {name})).partition(" Its ")[0]
     return (
-        f"step {described.name!r} of workflow {definition.id!r} calls {name!r}, which nobody has: no step of this process "
-        f"and no Celery task, here or with the workers that run, is called so.{hint} Define it with @cf.step, import its "
-        "module, or start workers that have it: celeryflow worker -A proj.app."
+        f"step {described.name!r} of workflow {definition.id!r} calls {name!r}, which nobody has: no step here "
+        f"and no Celery task, here or with the workers, is called so.{hint} Define it with @cf.step, import "
+        "its module, or start workers that have it: celeryflow worker -A proj.app."
     )
