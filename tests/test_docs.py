@@ -91,7 +91,7 @@ def test_links_lead_somewhere(document: str) -> None:
     path, text = ROOT / document, (ROOT / document).read_text()
     targets = re.findall(r"\]\(([^)#:]+)\)", text)
     assert [t for t in targets if not (path.parent / t).exists()] == []
-    headings = {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.M)}
+    headings = {re.sub(r"[^a-z0-9_ -]", "", h.lower()).replace(" ", "-") for h in re.findall(r"^#+ (.+)$", text, re.M)}
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
 
 

@@ -7,6 +7,7 @@ PATTERNS = (
     "progressive_refinement",
     "scatter_gather",
     "checkpointed",
+    "ab_test",
     "multi_tenant",
 )
 """Those that `celeryflow.demo.patterns` has a file of."""
