@@ -14,9 +14,10 @@ from celeryflow.compare.comparison import STEP, Outline
 from celeryflow.compare.question import Question, between
 from celeryflow.compare.results import as_row
 from celeryflow.compare.trial import NOT_A_NUMBER, Row
-from celeryflow.errors import ComparisonError, ComparisonWarning, UnknownError
+from celeryflow.errors import ComparisonError, ComparisonWarning, MissingExtraError, UnknownError
 
 if TYPE_CHECKING:
+    import altair as alt
     import pandas as pd
 
     from celeryflow.run.run import Run
@@ -50,6 +51,27 @@ class Report:
         asked, (rows, submitted_at) = self._outline.question, self._read()
         found = [None if row is None else as_row(row, len(asked.metrics), asked.timeout_s) for row in rows]
         return found, submitted_at
+
+    def plot(self, metric: str | None = None) -> alt.VConcatChart:
+        """Charts of a metric, by default of the primary one; ``.save(path)`` writes ``.html``, ``.svg`` or ``.png``.
+
+        Differences with their intervals and the region of equivalence, distributions, latency against the metric with
+        its Pareto front, and for three algorithms or more the critical-difference diagram.
+
+        Raises
+        ------
+        MissingExtraError
+            If altair is not installed.
+        """
+        try:
+            import altair  # noqa: F401 - what draws it
+        except ImportError as error:
+            raise MissingExtraError(
+                'report.plot() draws with altair, which is not installed. Run: pip install "celeryflow[plot]"'
+            ) from error
+        from celeryflow.compare.charts import charts
+
+        return charts(self._analysis(), self._metric(metric), self.is_over)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the report to a file (JSON), which ``cf.load_report(path)`` reads; the run is not in it."""

@@ -1,11 +1,7 @@
-"""Who ran what when, as a chart of altair's; only this module and those that compare algorithms import it."""
+"""Who ran what when, as a chart of altair's."""
 
 from __future__ import annotations
 
-import base64
-import io
-import struct
-from contextlib import suppress
 from typing import Any, Literal
 
 import altair as alt
@@ -17,16 +13,13 @@ from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.snapshot.spans import SEVERAL, Lanes, Span, lanes
 from celeryflow.runtime.snapshot.tasks import critical_path
 from celeryflow.view import words
+from celeryflow.view.offline import Offline, inert
 
 MAX_SPANS = 1_000
 """Above it attempts are merged: a chart is kept whole in the notebook, with some 200 bytes a span."""
 
 WIDTH, LANE, MOST_HEIGHT = 720, 28, 1_200
 CHARACTER = 6.0
-VEGA = "application/vnd.vegalite.v5+json"
-SCHEMA = "https://vega.github.io/schema/vega-lite/v5.json"
-
-NO_PICTURE = 'For a picture where nothing draws Vega-Lite: pip install "celeryflow[plot]"'
 
 SECONDS = "seconds since the submit"
 WAIT, PATH, OTHER = "waited in the queue", "critical path", "other steps"
@@ -38,32 +31,8 @@ INK, PALE, GREY = "#1c2430", "#9aa6b6", "#c7ced9"
 _GLYPHS = {None: words.GLYPHS[State.RUNNING], Outcome.SUCCESS: "", Outcome.CANCELLED: words.GLYPHS[State.CANCELLED]}
 
 
-_ANGLES = {
-    ord("<"): "\N{SINGLE LEFT-POINTING ANGLE QUOTATION MARK}",
-    ord(">"): "\N{SINGLE RIGHT-POINTING ANGLE QUOTATION MARK}",
-}
-
-
-class Gantt(alt.LayerChart):
-    """A chart that shows where nothing can be fetched, too, and leaves a picture behind.
-
-    Altair's own way to be shown fetches Vega from the net. Notebooks have one built in, for Vega-Lite 5, which draws
-    all that is used here; where there is none, the picture is shown, if vl-convert is there to draw it.
-    """
-
-    def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
-        if alt.renderers.active != "default":
-            return super()._repr_mimebundle_(*args, **kwargs)
-        said = f"{self.description}\n{NO_PICTURE}"
-        bundle: dict[str, Any] = {VEGA: {**self.to_dict(), "$schema": SCHEMA}, "text/plain": said}
-        metadata: dict[str, Any] = {}
-        with suppress(ImportError, ValueError), io.BytesIO() as file:
-            self.save(file, format="png", scale_factor=2)
-            png = file.getvalue()
-            width, height = struct.unpack(">II", png[16:24])
-            bundle |= {"image/png": base64.b64encode(png).decode(), "text/plain": self.description}
-            metadata["image/png"] = {"width": width // 2, "height": height // 2}
-        return bundle, metadata
+class Gantt(Offline, alt.LayerChart):
+    """The chart of a run."""
 
 
 def gantt(snapshot: Snapshot) -> Gantt:
@@ -74,10 +43,10 @@ def gantt(snapshot: Snapshot) -> Gantt:
     workers = [*dict.fromkeys(_worker(span) for span in sorted(drawn.spans, key=lambda span: span.started_s))]
     lane = min(LANE, max(4, MOST_HEIGHT // max(1, len(workers))))
     length = f"critical path {words.seconds(path.schedule.critical_path_s)}"
-    name, facts = _inert(snapshot.graph.name, 80), words.facts(snapshot)
+    name, facts = inert(snapshot.graph.name, 80), words.facts(snapshot)
     return Gantt(
         layer=_layers(drawn, snapshot, workers, lane),
-        title=alt.TitleParams(name, subtitle=f"{_inert(snapshot.run_id, 80)} · {facts} · {length}", anchor="start"),
+        title=alt.TitleParams(name, subtitle=f"{inert(snapshot.run_id, 80)} · {facts} · {length}", anchor="start"),
         description=f"{name}: {_counted(len(rows), 'attempt')} by {_counted(len(workers), 'worker')}, {length}",
         width=WIDTH,
         height=lane * max(1, len(workers)),
@@ -133,12 +102,12 @@ def _coloured(drawn: Lanes, snapshot: Snapshot) -> dict[str, str]:
 
 
 def _step(span: Span, snapshot: Snapshot) -> str:
-    return OTHER if span.node == SEVERAL else _inert(snapshot.nodes[span.node].spec.name, 40)
+    return OTHER if span.node == SEVERAL else inert(snapshot.nodes[span.node].spec.name, 40)
 
 
 def _record(span: Span, snapshot: Snapshot, steps: dict[str, str], length_s: float) -> dict[str, Any]:
     node = None if span.node == SEVERAL else snapshot.nodes[span.node]
-    name = _inert(node.name, 60) if node else f"{words.number(span.count)} attempts of several steps"
+    name = inert(node.name, 60) if node else f"{words.number(span.count)} attempts of several steps"
     items = ""
     if node is not None and node.is_map:
         items = "its length" if span.last_item < 0 else str(span.item) if span.count == 1 else f"{span.count} of them"
@@ -164,13 +133,8 @@ def _ends(span: Span) -> dict[str, Any]:
 
 
 def _worker(span: Span) -> str:
-    return _inert(span.worker, 60) or "unknown"
+    return inert(span.worker, 60) or "unknown"
 
 
 def _counted(count: int, what: str) -> str:
     return f"{words.number(count)} {what}{'' if count == 1 else 's'}"
-
-
-def _inert(text: str, limit: int) -> str:
-    """Foreign text that no page takes for a tag: altair writes a chart into a script of the page, as it is."""
-    return words.plain(text, limit).translate(_ANGLES)
