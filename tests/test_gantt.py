@@ -20,7 +20,8 @@ import celeryflow as cf
 from celeryflow.graph.model import Event, Input
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.view import gantt
-from celeryflow.view.gantt import MAX_SPANS, SCHEMA, VEGA
+from celeryflow.view.gantt import MAX_SPANS
+from celeryflow.view.offline import SCHEMA, VEGA
 
 Spec = dict[str, Any]
 
