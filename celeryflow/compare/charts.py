@@ -149,7 +149,10 @@ def _ranks(analysis: Analysis, metric: str) -> alt.LayerChart:
     ]
     best = 1.0
     ruler = [{"low": best, "high": best + distance, "row": -1, "label": f"critical difference {distance:.3g}"}]
-    x = {"title": inert(f"average rank in {metric}, 1 the best", 80), "scale": alt.Scale(domain=[1, len(names)])}
+    x: dict[str, Any] = {
+        "title": inert(f"average rank in {metric}, 1 the best", 80),
+        "scale": alt.Scale(domain=[1, len(names)]),
+    }
     y = alt.Y("row:Q", axis=None)
 
     def drawn(rows: Sequence[dict[str, Any]]) -> alt.Chart:
