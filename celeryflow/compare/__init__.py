@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,9 @@ def compare(
         Calls of each algorithm in each process that are not measured, before the first that is.
     max_failure_rate : float
         An algorithm that fails in more of its trials wins only if it also wins with the worst score for each failure.
+    sequential : bool
+        Look after every item by a test that is valid however often one looks (a sign-symmetry e-process with its
+        confidence sequence; Bonferroni over all pairs), drop who has lost, and stop when the answer is there.
     max_trials : int, optional
         At most so many: whole blocks, in their random order.
     timeout_s : float, optional
@@ -139,7 +143,8 @@ def compare(
 
     prepared = designed(
         algorithms, metrics, truth=truth, stratify=stratify, warmup=warmup, max_trials=max_trials, timeout_s=timeout_s,
-        inline=inline, cv=cv, lower_is_better=lower_is_better, primary=primary, estimand=estimand, method=method,
+        inline=inline, cv=cv, sequential=sequential,
+        lower_is_better=lower_is_better, primary=primary, estimand=estimand, method=method,
         design=design, repeats=repeats, seed=seed, alpha=alpha, rope=rope, correction=correction,
         max_failure_rate=max_failure_rate,
     ).prepare(data)  # fmt: skip
@@ -257,16 +262,19 @@ def load_report(path: str | PathLike[str]) -> Report:
 def _trials(prepared: Prepared, inline: bool, wait: bool, reuse: Run[Any] | str | None, name: str) -> Report:
     """The report of the trials, run here or on workers; with `wait` of all of them."""
     from celeryflow.compare.report import Report
+    from celeryflow.compare.sequential import body, run_here
     from celeryflow.workflow import Workflow, workflow
 
     if inline:
         started = time.time()
-        rows = prepared.rows()
+        rows = run_here(prepared) if prepared.outline.question.is_sequential else prepared.rows()
         # Nothing waits in a queue here: every trial is submitted when it begins.
         return Report(
             prepared.outline, rows, max([started, *(row.started_at for row in rows if isinstance(row, tuple))])
         )
-    trials: Workflow[[], Any] = workflow(prepared.mapped, name=name)  # type: ignore[call-overload]
+    is_sequential = prepared.outline.question.is_sequential
+    traced = partial(body, prepared) if is_sequential else prepared.mapped
+    trials: Workflow[[], Any] = workflow(traced, name=name)  # type: ignore[call-overload]
     run = trials.submit(reuse=reuse)
     if wait:
         run.wait_or_cancel()

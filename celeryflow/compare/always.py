@@ -1,4 +1,4 @@
-"""Looking at differences as they come: an e-process of sign symmetry, and the confidence sequence that it inverts to."""
+"""Differences looked at as they come: an e-process of sign symmetry, and the confidence sequence of it."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class SignSymmetry:
 
     Given the sizes ``|d_1|, |d_2|, …``, under that hypothesis each sign is a fair coin. So for bets ``b_i`` that depend
     on the sizes up to i and the signs before i alone, the product of ``exp(b_i d_i) / cosh(b_i d_i)`` is a nonnegative
-    martingale that starts at 1: it ever reaches 1 / alpha with probability at most alpha (Ville, 1939; de la Peña, 1999;
-    Ramdas, Ruf, Larsson and Koolen, 2020, "Admissible anytime-valid sequential inference must rely on nonnegative
+    martingale that starts at 1: the chance that it ever reaches 1 / alpha is at most alpha (Ville, 1939; de la Peña,
+    1999; Ramdas, Ruf, Larsson and Koolen, 2020, "Admissible anytime-valid sequential inference must rely on nonnegative
     martingales"). Here it is the mean over bets of several sizes, each in the unit of the root mean square of the
-    differences so far. One-sided: of the bets of one sign. The confidence sequence holds every shift ``s`` for which the
+    differences so far. One-sided: of the bets of one sign. The confidence sequence holds the shifts ``s`` for which the
     process of ``d - s`` is below 1 / alpha (Howard, Ramdas, McAuliffe and Sekhon, 2021). Of symmetric differences the
     shift is mean and median.
 
@@ -35,10 +35,10 @@ class SignSymmetry:
     """
 
     differences: Floats
+    estimand: str = "mean"
     notes: tuple[str, ...] = ("assumes that the differences are distributed symmetrically about their mean",)
 
     test = "sign-symmetry e-process"
-    estimand = "mean"
     smallest_p = 0.0
 
     @property
@@ -48,8 +48,10 @@ class SignSymmetry:
 
     @property
     def difference(self) -> float:
-        """Mean difference."""
-        return float(np.mean(self.differences)) if self.n else math.nan
+        """Mean or median difference, as is asked for; of symmetric differences they are one."""
+        if not self.n:
+            return math.nan
+        return float(np.mean(self.differences) if self.estimand == "mean" else np.median(self.differences))
 
     def evidence(self, shift: float = 0.0) -> tuple[Floats, Floats]:
         """The processes that bet on differences above, and below, `shift`; logarithms, shape (n,)."""
@@ -85,8 +87,8 @@ class SignSymmetry:
     def interval(self, level: float) -> Interval:
         """As of Contrast: the confidence sequence, where it stands now.
 
-        The shifts at which the process has reached ``1 / (1 - level)`` lie on both sides of the estimate, and the search
-        goes outwards from there; endless while there is too little evidence.
+        The shifts at which the process has reached ``1 / (1 - level)`` lie on both sides of the estimate: search goes
+        outwards from there; endless while there is too little evidence.
         """
         if not self.n:
             return Interval(*ALL)
@@ -110,7 +112,7 @@ class SignSymmetry:
     @cached_property
     def _center(self) -> float:
         """Where the evidence is least: at the mean, or nearer to the median where that is rejected by itself."""
-        candidates = (self.difference, float(np.median(self.differences)))
+        candidates = (float(np.mean(self.differences)), float(np.median(self.differences)))
         return min(candidates, key=self.e_value)
 
     @property

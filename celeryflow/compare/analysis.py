@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from celeryflow.compare import ranks
+from celeryflow.compare.always import SignSymmetry
 from celeryflow.compare.choice import folds, paired, unpaired
 from celeryflow.compare.contrast import Contrast, Floats, Interval, is_constant
 from celeryflow.compare.power import RANKS, each_needed, pairs_needed
@@ -17,7 +18,7 @@ from celeryflow.compare.ranks import Omnibus
 from celeryflow.compare.results import Results
 from celeryflow.compare.scores import imputed, pairs
 from celeryflow.compare.student import corrected_t, paired_t
-from celeryflow.compare.verdicts import Judged, Pair, Rules, judge, winner
+from celeryflow.compare.verdicts import Judged, Pair, Rules, glance, judge, winner
 from celeryflow.errors import ComparisonError
 
 
@@ -36,7 +37,19 @@ class Analysis:
     def rules(self, metric: str) -> Rules:
         """How the pairs of a metric are judged."""
         asked = self.question
-        return Rules(asked.alpha, asked.correction, asked.rope.get(metric), metric in asked.lower_is_better)
+        correction = "bonferroni" if asked.is_sequential else asked.correction
+        return Rules(asked.alpha, correction, asked.rope.get(metric), metric in asked.lower_is_better)
+
+    def glance(self) -> dict[Pair, str]:
+        """Verdict of each pair of the primary metric, at a look of a sequential comparison."""
+        asked, scores = self.question, self.scores(self.question.primary)[self._order]
+        tests = {
+            (asked.algorithms[i], asked.algorithms[j]): SignSymmetry(
+                _known(scores[:, i] - scores[:, j]), asked.estimand
+            )
+            for i, j in pairs(asked.algorithms)
+        }
+        return glance(tests, self.rules(asked.primary))
 
     def judged(self, metric: str) -> list[Judged]:
         """Every pair of a metric, with its verdict."""
@@ -52,10 +65,17 @@ class Analysis:
         asked = self.question
         if asked.design == "split":
             return unpaired(a[np.isfinite(a)], b[np.isfinite(b)], asked.estimand)
-        differences = (a - b)[np.isfinite(a) & np.isfinite(b)]
+        if asked.is_sequential:
+            return SignSymmetry(_known((a - b)[self._order]), asked.estimand)
+        differences = _known(a - b)
         if asked.test_over_train is not None:
             return folds(differences, asked.test_over_train)
         return paired(differences, asked.estimand, asked.method, asked.seed)
+
+    @cached_property
+    def _order(self) -> list[int]:
+        """Items in the order in which they came."""
+        return list(dict.fromkeys(trial.item for trial in self.results.planned))
 
     @cached_property
     def failure_rates(self) -> dict[str, float]:
@@ -128,6 +148,10 @@ class Analysis:
         if asked.design == "split":
             return math.ceil(ranked * each_needed(effect, spread, power, alpha)) * len(asked.algorithms)
         return math.ceil(ranked * pairs_needed(effect, spread, power, alpha))
+
+
+def _known(values: Floats) -> Floats:
+    return values[np.isfinite(values)]
 
 
 def _spread(a: Floats, b: Floats, is_split: bool) -> float | None:

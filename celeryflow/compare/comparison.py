@@ -48,25 +48,27 @@ class Prepared(NamedTuple):
     timeout_s: float | None
     table: Any = None
 
-    def arguments(self) -> tuple[list[int], list[Any], list[int]]:
-        """Algorithm, item and seed of each trial."""
-        planned = self.outline.planned
+    def arguments(self, places: Sequence[int] | None = None) -> tuple[list[int], list[Any], list[int]]:
+        """Algorithm, item and seed of each trial, or of those at these places in the plan."""
+        planned = self.outline.planned if places is None else [self.outline.planned[place] for place in places]
         return [t.algorithm for t in planned], [self.items[t.item] for t in planned], [t.seed for t in planned]
 
-    def rows(self) -> list[Row | BaseException]:
+    def rows(self, places: Sequence[int] | None = None) -> list[Row | BaseException]:
         """The trials, run here one after the other."""
         found: list[Row | BaseException] = []
-        for algorithm, item, seed in zip(*self.arguments(), strict=True):
+        for algorithm, item, seed in zip(*self.arguments(places), strict=True):
             try:
                 found.append(self.trial(algorithm, item, seed, self.table))
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a failure of the trial
                 found.append(error)
         return found
 
-    def mapped(self) -> Any:
+    def mapped(self, places: Sequence[int] | None = None) -> Any:
         """The trials, as a map of a workflow's body."""
         options = {} if self.timeout_s is None else {"timeout_s": self.timeout_s}
-        return step(self.trial, name=STEP, **options).map(*self.arguments(), Unmapped(self.table), on_error="return")
+        return step(self.trial, name=STEP, **options).map(
+            *self.arguments(places), Unmapped(self.table), on_error="return"
+        )
 
 
 class Design(NamedTuple):
@@ -212,6 +214,8 @@ def _check_functions(algorithms: Named) -> None:
 
 def _check_folds(question: Question, truth: Any) -> None:
     """What does not go together with cross-validation."""
+    if question.is_sequential:
+        raise ComparisonError("sequential= needs items that are independent; with cv= folds share data.")
     if question.design != "paired":
         raise ComparisonError('design= is "paired" with cv=: every estimator sees every fold.')
     if question.estimand != "mean" or question.method != "t":

@@ -47,6 +47,7 @@ class Question:
     max_failure_rate: float
     timeout_s: float | None = None
     test_over_train: float | None = None
+    is_sequential: bool = False
 
 
 def check(
@@ -65,6 +66,7 @@ def check(
     correction: str = "holm",
     max_failure_rate: float = 0.0,
     timeout_s: float | None = None,
+    sequential: bool = False,
 ) -> Question:
     """The question that arguments of ``cf.compare`` ask.
 
@@ -94,8 +96,20 @@ def check(
         rope=_ropes(rope, names, primary),
         correction=one_of("correction", correction, CORRECTIONS),
         max_failure_rate=between("max_failure_rate", max_failure_rate, 0.0, 1.0, is_closed=True),
+        is_sequential=_sequential(sequential, design, method),
         timeout_s=None if timeout_s is None else between("timeout_s", timeout_s, 0.0, math.inf),
     )
+
+
+def _sequential(sequential: Any, design: str, method: str) -> bool:
+    """Whether to look after every item."""
+    if not isinstance(sequential, bool):
+        raise ComparisonError(f"sequential= is True or False, not {sequential!r:.80}.")
+    if sequential and (design != "paired" or method != "t"):
+        raise ComparisonError(
+            'sequential= looks at paired differences in a way of its own: design="paired", method="t".'
+        )
+    return sequential
 
 
 def named(argument: str, given: Any, least: int) -> Named:

@@ -15,6 +15,7 @@ from celeryflow.compare.question import Question, between
 from celeryflow.compare.results import as_row
 from celeryflow.compare.trial import NOT_A_NUMBER, Row
 from celeryflow.errors import ComparisonError, ComparisonWarning, MissingExtraError, UnknownError
+from celeryflow.graph.states import State
 
 if TYPE_CHECKING:
     import altair as alt
@@ -243,12 +244,19 @@ class Report:
         if self._rows is not None or self.run is None:
             return self._rows or [], self._submitted_at
         is_over = self.run.snapshot().status.is_terminal
-        ended = self.run.value(STEP, partial=True).as_dict()
+        ended = self._looked_at() if self.question.is_sequential else self.run.value(STEP, partial=True).as_dict()
         rows = [ended.get(at) for at in range(len(self._outline.planned))]
         submitted_at = self.run.snapshot().submitted_at or 0.0
         if is_over:
             self._rows, self._submitted_at = rows, submitted_at
         return rows, submitted_at
+
+    def _looked_at(self) -> dict[int, Row | BaseException]:
+        """What counted at the latest look of a sequential comparison."""
+        assert self.run is not None
+        done = [step.node.name for step in self.run.snapshot().steps if step.status is State.SUCCESS]
+        looks = [name for name in done if name.rpartition("/")[2].startswith("look")]
+        return max((self.run.value(name).rows for name in looks), key=len, default={})
 
     def _refuse_no_numbers(self, found: Analysis) -> None:
         """A metric that never gave a number is wrong, not the trials."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from celeryflow.compare.adjust import adjusted
+from celeryflow.compare.always import SignSymmetry
 from celeryflow.compare.contrast import Contrast, Effect, Interval
 
 Pair = tuple[str, str]
@@ -33,6 +34,11 @@ class Rules(NamedTuple):
     correction: str = "holm"
     rope: Interval | None = None
     is_lower_better: bool = False
+
+    @property
+    def correction_of_equivalence(self) -> str:
+        """Of the p values of equivalence."""
+        return "bonferroni" if self.correction == "bonferroni" else "holm"
 
 
 class Judged(NamedTuple):
@@ -66,7 +72,7 @@ def judge(contrasts: Mapping[Pair, Contrast], rules: Rules) -> list[Judged]:
     tests = list(contrasts.values())
     p_values = [test.p_value() for test in tests]
     p_adjusted = adjusted(p_values, rules.correction)
-    p_equivalent = adjusted([_tost(test, rules.rope) for test in tests], "holm")
+    p_equivalent = adjusted([_tost(test, rules.rope) for test in tests], rules.correction_of_equivalence)
     level = 1.0 - rules.alpha / max(1, len(tests))
     found = []
     for (a, b), test, p, p_adj, p_eq in zip(contrasts, tests, p_values, p_adjusted, p_equivalent, strict=True):
@@ -75,6 +81,22 @@ def judge(contrasts: Mapping[Pair, Contrast], rules: Rules) -> list[Judged]:
             effect = Effect(effect.name, -effect.size + 0.0, -effect.high, -effect.low)
         verdict = _verdict(test.difference, interval, float(p_adj), float(p_eq), rules)
         found.append(Judged(a, b, test, interval, effect, p, float(p_adj), float(p_eq), verdict))
+    return found
+
+
+def glance(contrasts: Mapping[Pair, SignSymmetry], rules: Rules) -> dict[Pair, str]:
+    """The verdicts of `judge` at a look, without the intervals: what an interval leaves out, its test rejects."""
+    count = len(contrasts)
+    found: dict[Pair, str] = {}
+    for pair, test in contrasts.items():
+        bound = count / rules.alpha
+        e_values = [test.e_value(end) for end in ([0.0] if rules.rope is None else [0.0, *rules.rope])]
+        if count * _tost(test, rules.rope) <= rules.alpha:
+            found[pair] = EQUIVALENT
+        elif min(e_values) < bound or (rules.rope is not None and rules.rope.low <= test.difference <= rules.rope.high):
+            found[pair] = INCONCLUSIVE
+        else:
+            found[pair] = BETTER if (test.difference < 0) == rules.is_lower_better else WORSE
     return found
 
 
