@@ -380,7 +380,8 @@ BAD = [
     ("max_trials", {"max_trials": 1}),
     ("timeout_s", {"timeout_s": 0.0}),
     ("timeout_s", {"timeout_s": -1}),
-    ("sequential", {"sequential": True}),
+    ("sequential", {"sequential": 1}),
+    ("sequential", {"sequential": True, "design": "split"}),
 ]
 
 

@@ -134,10 +134,6 @@ def compare(
     >>> report.pairwise()[["a", "b", "n_pairs", "verdict"]].to_dict("records")
     [{'a': 'mean', 'b': 'first', 'n_pairs': 6, 'verdict': 'inconclusive'}]
     """
-    if sequential:
-        raise ComparisonError(
-            "sequential= is not there yet: give max_trials=, which takes a random sample of the items."
-        )
     from celeryflow.compare.comparison import design as designed
     from celeryflow.compare.report import Report
 

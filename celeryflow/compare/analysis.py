@@ -89,7 +89,8 @@ class Analysis:
     @cached_property
     def leader(self) -> str | None:
         """Who beats every other one on the primary metric, its failures aside."""
-        return winner(self.judged(self.question.primary), self.question.algorithms)
+        asked = self.question
+        return winner(self.judged(asked.primary), asked.algorithms, asked.is_sequential)
 
     @cached_property
     def winner(self) -> str | None:
@@ -99,7 +100,7 @@ class Analysis:
             return leader
         rules, scores = self.rules(asked.primary), self.scores(asked.primary)
         filled = imputed(scores, self.results.has_trials(), rules.is_lower_better)
-        found = winner(judge(self._contrasts(filled), rules), asked.algorithms)
+        found = winner(judge(self._contrasts(filled), rules), asked.algorithms, asked.is_sequential)
         return leader if found == leader else None
 
     def mean(self, metric: str, algorithm: int) -> tuple[float, Interval]:

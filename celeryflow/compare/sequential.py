@@ -118,4 +118,4 @@ def body(prepared: Prepared) -> Any:
         return step(look, name="look")(progress, chosen, prepared.mapped(chosen))
 
     waves = -(-len(places(outline)) // WAVE)
-    return loop(workflow(wave, name="wave"), begin(outline), lambda progress: progress.is_decided, waves)
+    return loop(workflow(wave), begin(outline), lambda progress: progress.is_decided, waves)

@@ -100,14 +100,20 @@ def glance(contrasts: Mapping[Pair, SignSymmetry], rules: Rules) -> dict[Pair, s
     return found
 
 
-def winner(judged: Sequence[Judged], algorithms: Sequence[str]) -> str | None:
-    """The algorithm that is better than every other one; None where there is none."""
+def winner(judged: Sequence[Judged], algorithms: Sequence[str], is_transitive: bool = False) -> str | None:
+    """The algorithm that is better than every other one; None where there is none.
+
+    With `is_transitive`, who is better than another one is better than those that it had beaten, too: of arms that were
+    dropped on the way no more is known.
+    """
     beaten: dict[str, set[str]] = {name: set() for name in algorithms}
     for pair in judged:
         if pair.verdict == BETTER:
             beaten[pair.a].add(pair.b)
         elif pair.verdict == WORSE:
             beaten[pair.b].add(pair.a)
+    for _ in algorithms if is_transitive else ():
+        beaten = {name: others.union(*(beaten[other] for other in others)) for name, others in beaten.items()}
     return next((name for name, others in beaten.items() if len(others) == len(algorithms) - 1), None)
 
 
