@@ -13,6 +13,7 @@ from feeds import Feed, a_map, graph, node
 from rich.console import Console
 from showcase import chain, events, failed, one_step, running
 
+from celeryflow.graph.model import Graph
 from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot import frames
 from celeryflow.runtime.snapshot.fold import Snapshot
@@ -33,6 +34,10 @@ def test_text_tells_a_run_in_a_few_lines() -> None:
         'next: run.errors()  run.replay("validate", 41)  run.resume()',
         '      flights_etl.resume(run, rerun="failed")',
     ]
+
+
+def test_a_phase_without_steps_has_nothing_that_failed() -> None:
+    assert 'class="cf-failed"' not in html(Snapshot(Graph(name="etl", nodes=(), phases=("load",)), "etl-1"))
 
 
 @pytest.mark.parametrize("make", [running, failed])

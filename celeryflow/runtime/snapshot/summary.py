@@ -103,7 +103,7 @@ def summarise(name: str, records: Sequence[StepRecord], now: float) -> Summary:
         retrying=sum(r.retrying for r in records),
         progress=_mean(r.progress for r in records),
         done_share=_mean(r.done_share for r in records),
-        failed_share=_mean(r.failed_share for r in records),
+        failed_share=_mean((r.failed_share for r in records), of_none=0.0),
         started_at=started_at,
         finished_at=finished_at,
         duration_s=_duration(started_at, finished_at, now),
@@ -154,6 +154,6 @@ def _is_absorbed(record: StepRecord) -> bool:
     return record.failure is not None and record.failure.is_absorbed and record.status is State.FAILURE
 
 
-def _mean(shares: Iterable[float]) -> float:
+def _mean(shares: Iterable[float], of_none: float = 1.0) -> float:
     values = list(shares)
-    return sum(values) / len(values) if values else 1.0
+    return sum(values) / len(values) if values else of_none
