@@ -15,7 +15,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -195,10 +195,19 @@ class Stream(io.TextIOBase):
         return len(text)
 
 
-def ship(handle: int, slot: Slot, store: Store, place: Place, worker: str, is_over: bool) -> None:
+def ship(
+    handle: int,
+    slot: Slot,
+    store: Store,
+    place: Place,
+    worker: str,
+    is_over: bool,
+    is_still_there: Callable[[], bool] = lambda: True,
+) -> None:
     """Move the file's lines to the logs of their runs; while the process goes on, as far as they are whole.
 
-    One at a time, until they are there: what comes later is not to be before it, nor the end of the step.
+    One at a time, until they are there: what comes later is not to be before it, nor the end of the step. Lines that
+    nobody has signed are of `place`, if the process `is_still_there` once they are read; else they wait.
     """
     try:
         fcntl.lockf(handle, fcntl.LOCK_EX if is_over else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -207,6 +216,8 @@ def ship(handle: int, slot: Slot, store: Store, place: Place, worker: str, is_ov
     try:
         before = slot.shipped
         data = _read(handle, before.size)
+        if not is_still_there():
+            data = data[: data.find(b"\n", data.rfind(MARK)) + 1] if MARK in data else b""
         if is_over:
             slot.shipped = Shipped()
             os.ftruncate(handle, 0)

@@ -151,7 +151,7 @@ class Supervisor:
         if beat.due:
             self._serve_due()
         for (index, lane), doing in busy.items():
-            self._ship(index, doing)
+            self._ship(index, lane, doing)
             self._check(self.slots.slot(index, lane), doing, beat.over)
         self._killed &= pids - dead
         held = {doing.token for doing in busy.values()}
@@ -266,7 +266,7 @@ class Supervisor:
     def _bury(self, index: int, lane: int, doing: Doing, is_alone: bool) -> None:
         """A child died: a claim of it goes back, and the item that it had started is charged."""
         planned = doing.token in self._interrupted or doing.pid in self._killed
-        self._ship(index, doing, is_over=True)
+        self._ship(index, lane, doing, is_over=True)
         if planned:
             self.link.store.release(doing.drainer)
         else:
@@ -274,12 +274,16 @@ class Supervisor:
             self._reap(doing, f"worker process {doing.pid} {how}", is_alone)
         self.slots.slot(index, lane).clear()
 
-    def _ship(self, index: int, doing: Doing, is_over: bool = False) -> None:
+    def _ship(self, index: int, lane: int, doing: Doing, is_over: bool = False) -> None:
         """Output goes to the log while a step runs, and whole before its end is told."""
-        place = Place(doing.run, doing.node, doing.index, doing.attempt) if doing.node >= 0 else Place()
-        slot, file = self.slots.slot(index), self.outputs[index]
+        slot, file, place = self.slots.slot(index), self.outputs[index], _place(doing)
+
+        def is_still_there() -> bool:
+            now = self.slots.slot(index, lane).read()
+            return is_over or (now is not None and _place(now) == place)
+
         if is_over or os.fstat(file).st_size > slot.shipped.size:
-            ship(file, slot, self.link.store, place, self._label(doing.pid), is_over)
+            ship(file, slot, self.link.store, place, self._label(doing.pid), is_over, is_still_there)
 
     def _reap_unseen(self, drainer: str, reason: str) -> None:
         """Nobody saw what it did: what had started is known only where the claim has a single item."""
@@ -321,6 +325,10 @@ class Supervisor:
 
     def _label(self, pid: int) -> str:
         return f"{socket.gethostname()}:{pid}"
+
+
+def _place(doing: Doing) -> Place:
+    return Place(doing.run, doing.node, doing.index, doing.attempt) if doing.node >= 0 else Place()
 
 
 def place_of(drainer: str) -> tuple[str, int] | None:
