@@ -21,6 +21,7 @@ from executions import Executions, wait_until
 from kernels import Place
 
 import celeryflow as cf
+from celeryflow import registry
 from celeryflow.runtime import embedded, pools
 from celeryflow.runtime.session import current
 from celeryflow.store.scripts import Store
@@ -230,3 +231,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
         process.kill()
     assert not left
     temporary.rmdir()  # fails if a socket was left
+
+
+@pytest.fixture
+def own_names(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of steps only those of the test's own file have names: others of this process may be called alike."""
+    own = (f"{request.module.__name__}.", "celeryflow.")
+    entries = {name: entry for name, entry in registry._entries.items() if name.startswith(own)}
+    monkeypatch.setattr(registry, "_entries", entries)

@@ -10,6 +10,8 @@ from conftest import Runtime
 import celeryflow as cf
 from celeryflow.declarative import WorkflowEngine, WorkflowStatus, WorkflowStep
 
+pytestmark = pytest.mark.usefixtures("own_names")
+
 
 @cf.step
 def passes(input: Any) -> Any:  # noqa: A002

@@ -11,6 +11,8 @@ import pytest
 import celeryflow as cf
 from celeryflow.declarative import WorkflowEngine, WorkflowManager, WorkflowStatus, WorkflowStep
 
+pytestmark = pytest.mark.usefixtures("own_names")
+
 
 @cf.step
 def take(**given: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from executions import wait_until
 import celeryflow as cf
 from celeryflow.declarative import WorkflowEngine, WorkflowManager, WorkflowStatus, WorkflowStep
 
-pytestmark = pytest.mark.usefixtures("runtime")
+pytestmark = pytest.mark.usefixtures("runtime", "own_names")
 
 
 @cf.step

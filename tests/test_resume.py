@@ -231,8 +231,16 @@ def test_a_running_run_is_not_resumed(tmp_path: Path) -> None:
     assert run.wait().status == "success"
 
 
-def test_two_who_resume_at_once(work: Any, executions: Executions, flag: Path) -> None:
-    run = cf.workflow(lambda: total(work.map(list(range(200)), [x % 2 == 1 for x in range(200)]))).run()
+def test_two_who_resume_at_once(work: Any, executions: Executions, flag: Path, tmp_path: Path) -> None:
+    go = tmp_path / "go"
+
+    @cf.step
+    def last(x: int) -> int:
+        wait_until(go.exists)  # nobody finds that it is over
+        return x
+
+    xs = list(range(200))
+    run = cf.workflow(lambda: last(total(work.map(xs, [x % 2 == 1 for x in xs])))).run()
     others = [cf.attach(run.id) for _ in range(4)]
     for other in others:
         assert other.status == "failure"
@@ -253,6 +261,7 @@ def test_two_who_resume_at_once(work: Any, executions: Executions, flag: Path) -
         thread.join()
 
     assert outcomes.count("resumed") == 1
+    go.touch()
     assert cf.attach(run.id).result() == sum(range(200))
     assert max(counts(executions).values()) == 2
 
