@@ -17,7 +17,7 @@ from celeryflow.runtime.snapshot.fold import Snapshot
 WAIT_S, PERIOD_S = 0.1, 0.1
 """How long it waits for news before it looks at what else there is to do; and how long it lets them gather."""
 
-SHARE_OF_A_CORE, LONGEST_S = 0.025, 3.0
+SHARE_OF_A_CORE, LONGEST_S = 0.03, 3.0
 """Between two updates is so much time that they take only that share, but not more than that."""
 
 _log = logging.getLogger(__name__)
