@@ -156,5 +156,5 @@ def test_no_update_waits_in_a_queue(measured: Measured) -> None:
 
 
 def test_an_update_takes_the_page_less_than_50_ms(measured: Measured) -> None:
-    """Processor time of all that its main thread did meanwhile, JupyterLab's own included."""
-    assert measured.page_s < 0.050 * len(measured.updates_at_s), measured
+    """Processor time of all that its main thread did meanwhile; JupyterLab's own, at the cell's end too, is as two."""
+    assert measured.page_s < 0.050 * (len(measured.updates_at_s) + 2), measured
