@@ -14,7 +14,7 @@ from celeryflow.compare.comparison import STEP, Outline
 from celeryflow.compare.question import Question, between
 from celeryflow.compare.results import as_row
 from celeryflow.compare.trial import NOT_A_NUMBER, Row
-from celeryflow.errors import ComparisonError, ComparisonWarning, MissingExtraError, UnknownError
+from celeryflow.errors import ComparisonError, ComparisonWarning, UnknownError
 from celeryflow.graph.states import State
 
 if TYPE_CHECKING:
@@ -64,12 +64,9 @@ class Report:
         MissingExtraError
             If altair is not installed.
         """
-        try:
-            import altair  # noqa: F401 - what draws it
-        except ImportError as error:
-            raise MissingExtraError(
-                'report.plot() draws with altair, which is not installed. Run: pip install "celeryflow[plot]"'
-            ) from error
+        from celeryflow.view.extra import require_altair
+
+        require_altair("report.plot()")
         from celeryflow.compare.charts import charts
 
         return charts(self._analysis(), self._metric(metric), self.is_over)

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celeryflow.config import INLINE_LIMIT_BYTES
-from celeryflow.errors import CeleryflowError, MissingExtraError
+from celeryflow.errors import CeleryflowError
 from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
 from celeryflow.run.cells import trail
@@ -181,12 +181,9 @@ class Followed:
         MissingExtraError
             If altair is not installed.
         """
-        try:
-            import altair  # noqa: F401 - what draws it
-        except ImportError as error:
-            raise MissingExtraError(
-                'run.gantt() draws with altair, which is not installed. Run: pip install "celeryflow[plot]"'
-            ) from error
+        from celeryflow.view.extra import require_altair
+
+        require_altair("run.gantt()")
         from celeryflow.view.gantt import gantt
 
         return gantt(self.snapshot())
