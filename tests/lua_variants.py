@@ -47,8 +47,6 @@ VARIANTS: dict[str, list[Change]] = {
     "a decision skips no arm": [("local is_chosen = ", "local is_chosen = true or ")],
     "a gather does not hear of failures": [("if what ~= 'n' and missing", "if what == 's' and missing")],
     "a failure that a gather takes in fails the run": [("byte == 'f' and plan_of(run, node)[FATAL]", "byte == 'f'")],
-    "a claim of an earlier generation counts": [(" and claim.generation == generation_of(claim.run)", "")],
-    "a retry of an earlier generation counts": [(" or tonumber(generation) ~= generation_of(run)", "")],
     "fail_fast lets the rest go on": [("doomed[run] = true", "")],
     "a cancel overwrites the end of a run": [
         ("if RUN_OVER[meta(run, 'status')] then return end", ""),

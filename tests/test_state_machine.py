@@ -29,6 +29,7 @@ def test_schedules(client: redis.Redis, monkeypatch: pytest.MonkeyPatch, changes
 
 
 @pytest.mark.slow_fault
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_broken_variant_is_caught(client: redis.Redis, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     change(monkeypatch, VARIANTS[name])
@@ -109,6 +110,33 @@ def test_an_arm_that_was_not_taken_stays_so_where_the_run_ended_before_it_was_to
     work_off(store, DRAINER)
     assert store.meta("run")["status"] == b"success"
     assert store.client.get(store.keys.run("run", "state")) == b"ss.sss"
+
+
+def test_a_claim_of_an_earlier_generation_counts_no_more(store: Store) -> None:
+    graph = steps([()])
+    publish(store, graph)
+    store.claim(DRAINER, "token", WORKER)
+    store.cancel("run", "enough")
+    assert resume(store, Run("run", graph, ["code"]))[0] == "resumed"
+    answer, _, _ = store.commit(DRAINER, "token", "", WORKER, [make_result((0, 0), "success")])
+    assert answer == "stale"
+    assert store.meta("run")["status"] == b"running"
+    work_off(store, DRAINER)
+    assert store.meta("run")["status"] == b"success"
+
+
+def test_a_retry_of_an_earlier_generation_counts_no_more(store: Store) -> None:
+    graph = steps([()])
+    publish(store, graph)
+    store.claim(DRAINER, "first", WORKER)
+    store.commit(DRAINER, "first", "", WORKER, [make_result((0, 0), "retry", delay_s=1000)])
+    store.cancel("run", "enough")
+    assert resume(store, Run("run", graph, ["code"]))[0] == "resumed"
+    assert store.claim(DRAINER, "token", WORKER)[1] is not None
+    delayed = f"{store.keys.prefix}:delayed"
+    store.client.zadd(delayed, dict.fromkeys(store.client.zrange(delayed, 0, -1), 1))  # the retry is due
+    for drainer in ("*|w|1", "*|w|2"):
+        assert store.claim(drainer, "token", WORKER) == (False, None)
 
 
 def test_a_result_that_comes_after_its_claim_was_taken_back_is_told_once(store: Store) -> None:
