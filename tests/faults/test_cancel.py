@@ -34,7 +34,7 @@ async def wait(i):
         try:
             await asyncio.sleep(600)
         finally:
-            oracle.note(f"{cf.current().run_id} {time.monotonic()}")
+            oracle.note(f"{cf.current().run_id} {os.getpid()}")
 
 @cf.step
 def work(i):
@@ -44,7 +44,7 @@ def work(i):
             oracle.note(f"child {child.pid}")
             time.sleep(600)
         finally:
-            oracle.note(f"{cf.current().run_id} {time.monotonic()}")
+            oracle.note(f"{cf.current().run_id} {os.getpid()}")
 
 @cf.step
 def stubborn():
@@ -104,8 +104,11 @@ class Large:
         return time.monotonic()
 
     def has_stopped(self, run: str) -> bool:
-        stops = sum(note.startswith(f"{run} ") for note in self.oracle.notes())
-        return stops == len(self.oracle.read(run=run)) and not any(is_alive(pid) for pid in self.children())
+        """Each execution has come to its own end, or gone with its process, and so have the children."""
+        stops = Counter(note for note in self.oracle.notes() if note.startswith(f"{run} "))
+        begun = Counter(f"{run} {e.pid}" for e in self.oracle.read(run=run))
+        goes_on = [pid for note in begun - stops if is_alive(pid := int(note.split()[1]))]
+        return not goes_on and not any(is_alive(pid) for pid in self.children())
 
     def check(self, run: str, reason: str) -> None:
         """Cancelled everywhere, and nothing begins any more."""
