@@ -41,7 +41,7 @@ def ps(as_json: bool, is_all: bool, **place: Any) -> None:
 def _processes(session: Session) -> dict[str, Any]:
     """Server and workers; which processes use them is known of this directory's own alone."""
     from celeryflow.runtime import embedded
-    from celeryflow.store.connect import mask
+    from celeryflow.store.address import mask
 
     here = embedded.status(Path.cwd())
     if here is None or here["url"] != session.link.settings.url:

@@ -11,10 +11,10 @@ import os
 import secrets
 import signal
 import socket
-import ssl
 import sys
 import tempfile
 from typing import Any
+from urllib.parse import quote
 
 import billiard
 from billiard.pool import EX_RECYCLE
@@ -34,6 +34,7 @@ from celeryflow.engine.supervise import Supervisor
 from celeryflow.engine.tasks import use_app
 from celeryflow.engine.tickets import TASK, TRANSPORT
 from celeryflow.errors import ConfigError
+from celeryflow.store import address
 from celeryflow.store.connect import BRIEF, FOREVER
 
 FOREVER_S = 10**8
@@ -123,9 +124,7 @@ class Worker:
 
 def make_app(settings: Settings) -> Celery:
     """An application that takes JSON tickets from one queue and stores no results."""
-    path = settings.url.removeprefix("unix://")
-    url = settings.url if path == settings.url else f"{TRANSPORT}+socket://{path}?virtual_host=0"
-    app = Celery("celeryflow", broker=url, set_as_current=False)
+    app = Celery("celeryflow", broker=_broker(settings.url), set_as_current=False)
     app.conf.update(
         accept_content=["json"],
         task_serializer="json",
@@ -138,11 +137,24 @@ def make_app(settings: Settings) -> Celery:
         broker_connection_retry_on_startup=True,
         broker_channel_error_retry=True,  # what the server answers while its disk is full
         broker_transport=TRANSPORT,
-        broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if url.startswith("rediss://") else False,
+        broker_use_ssl=address.tls(settings.url) or False,
         broker_transport_options={"global_keyprefix": f"{settings.prefix}:celery:", "visibility_timeout": FOREVER_S},
         worker_proc_alive_timeout=30,
     )
     return app
+
+
+def _broker(url: str) -> str:
+    """The same place in kombu's words, which have no query: what that says of TLS goes another way."""
+    place = address.parse(url)
+    name, password = (quote(str(place.get(part, "")), safe="") for part in ("username", "password"))
+    login = f"{name}:{password}@" if name or password else ""
+    database = int(place.get("db", 0))
+    if "path" in place:
+        return f"{TRANSPORT}+socket://{login}{place['path']}?virtual_host={database}"
+    host = place.get("host", "localhost")
+    host = f"[{host}]" if ":" in host else host
+    return f"{url.partition(':')[0]}://{login}{host}:{place.get('port', 6379)}/{database}"
 
 
 def queue_name(settings: Settings) -> str:

@@ -18,6 +18,7 @@ from celeryflow.errors import ConfigError, InsecureWarning
 from celeryflow.runtime import embedded
 from celeryflow.runtime.processes import is_alive, start_mark
 from celeryflow.store import connect as server
+from celeryflow.store.address import is_private, mask
 from celeryflow.store.collect import deployment
 from celeryflow.store.scripts import Store
 
@@ -134,15 +135,15 @@ def _park_abandoned(store: Store, launch: str) -> None:
 
 
 def _remote(settings: Settings) -> Session:
-    is_safe = settings.key_file and settings.url.startswith(("rediss://", "unix://"))
+    is_safe = settings.key_file and is_private(settings.url)
     if not is_safe and not settings.insecure:
         raise ConfigError(
-            f"{server.mask(settings.url)} needs TLS (rediss://) and key_file=, made by: celeryflow keygen FILE. "
-            "To do without, on a machine of your own, say insecure=True."
+            f"{mask(settings.url)} needs TLS (rediss://, with its checks) and key_file=, made by: "
+            "celeryflow keygen FILE. To do without, on a machine of your own, say insecure=True."
         )
     if not is_safe:
         warnings.warn(
-            f"{server.mask(settings.url)} is used without TLS or without a key of its own: whoever reaches that server "
+            f"{mask(settings.url)} is used without TLS or without a key of its own: whoever reaches that server "
             "can run code in its workers and in this notebook.",
             InsecureWarning,
             stacklevel=4,

@@ -12,11 +12,16 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from celeryflow.errors import ServerError, ServerFullError, ServerTooOldError, ServerUnreachableError
+from celeryflow.store import address
+from celeryflow.store.address import mask
 
 OLDEST = (7, 0)
 
 BRIEF, USUAL, FOREVER = 6.0, 24.0, math.inf
 """How many failures are borne: some 0.6 s, 10 s, and no end, of a server that refuses connections."""
+
+REPLY_S, CHECK_S = 10.0, 3.0
+"""How long a reply may take: that of a verb, and the first of all."""
 
 SILENT, LOADING = 4.0, 0.1
 """What it counts that no reply came in 10 s, and that a server which has been started still reads its data: a minute
@@ -61,6 +66,8 @@ class Patience(Retry):
                 return do()
             except (redis.ConnectionError, redis.TimeoutError) as error:
                 fail(error)
+                if reason := address.distrust(self._url, error):
+                    raise ServerUnreachableError(reason) from None
                 failures += _weight(error)
                 if failures >= self._most or isinstance(error, redis.AuthenticationError):
                     raise ServerUnreachableError(
@@ -94,15 +101,25 @@ def _refusal(error: redis.ResponseError) -> str:
     return f"cannot write to its disk and stores nothing more ({reason}). Make room there" if is_disk else ""
 
 
-def connect(url: str, patience: float = USUAL, between: Callable[[], None] = lambda: None) -> Client:
+def connect(
+    url: str, patience: float = USUAL, between: Callable[[], None] = lambda: None, reply_s: float = REPLY_S
+) -> Client:
     """A client of the server at `url`; nothing is sent yet. See `Patience` for the rest.
 
     Its calls raise `ServerUnreachableError` and `ServerFullError`.
+
+    Raises
+    ------
+    ServerError, ConfigError
+        If `url` is no address, or names files that cannot be read.
     """
+    options = {**address.tls(url), "retry": Patience(url, patience, between)}
     try:
-        return redis.Redis.from_url(url, socket_timeout=10.0, retry=Patience(url, patience, between))
-    except ValueError as error:
+        client = redis.Redis.from_url(url, socket_timeout=reply_s, **options)
+        client.connection_pool.make_connection()  # which is not opened: options that nobody knows are found here
+    except (ValueError, TypeError, redis.RedisError) as error:
         raise ServerError(f"{mask(url)!r} is not an address of a server: {error}") from None
+    return client
 
 
 def check(url: str) -> None:
@@ -113,7 +130,7 @@ def check(url: str) -> None:
     ServerUnreachableError, ServerTooOldError
         With what was found and what is needed.
     """
-    client = connect(url, BRIEF)
+    client = connect(url, BRIEF, lambda: address.check_scheme(url), CHECK_S)
     try:
         version = str(client.info("server")["redis_version"])
     finally:
@@ -122,9 +139,3 @@ def check(url: str) -> None:
         raise ServerTooOldError(
             f"the server at {mask(url)} is version {version}; celeryflow needs Redis 7.0 or Valkey 7.2 and later."
         )
-
-
-def mask(url: str) -> str:
-    """The address without its password."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}***@{rest.rpartition('@')[2]}" if "@" in rest else url
