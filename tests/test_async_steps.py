@@ -243,6 +243,23 @@ def test_stopped_step_may_clean_up(executions: Executions) -> None:
     wait_until(lambda: executions.notes() == ["cleaned up"])
 
 
+def test_steps_that_are_stopped_together_all_clean_up_to_the_end(executions: Executions) -> None:
+    @cf.step(concurrency=64)
+    async def hold(i: int) -> None:
+        with executions.recorded():
+            try:
+                await asyncio.sleep(600)
+            finally:
+                await asyncio.sleep(0.1)
+                executions.note(f"{i} is clean")
+
+    run = cf.map(hold, range(64))
+    wait_until(lambda: len(executions.read()) == 64)
+    run.cancel()
+    run.wait()
+    wait_until(lambda: len(executions.notes()) == 64)
+
+
 def test_timed_out_attempt_is_retried_where_retry_on_says_so() -> None:
     @cf.step(timeout_s=0.3, retries=1, retry_delay_s=0, retry_on=cf.StepTimeoutError)
     async def slow_at_first() -> int:

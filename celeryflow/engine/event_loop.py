@@ -12,11 +12,16 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TypeAlias
 
 from celeryflow.engine.lane import Lane
+from celeryflow.engine.unit import Stopped
 from celeryflow.engine.watched import make_task
 from celeryflow.errors import ServerError
 from celeryflow.store.claims import Claim
+
+Served: TypeAlias = asyncio.Task[tuple[bool, Claim | None]]
+"""A lane's task for one claim; its result is as of `Lane.claim`."""
 
 ASK_S = 0.05
 """How often a loop with room asks for work that somebody else made ready."""
@@ -43,7 +48,8 @@ class EventLoop:
         self._own, self._index = own, index
         self._lanes: list[Lane] = []
         self._runner: asyncio.Runner | None = None
-        self._tasks: dict[asyncio.Task[tuple[bool, Claim | None]], Lane] = {}
+        self._tasks: dict[Served, Lane] = {}
+        self._told: set[Served] = set()
         self._active: dict[str, Claim] = {}
         self._error: BaseException | None = None
         self.is_running = False
@@ -73,14 +79,20 @@ class EventLoop:
 
     def interrupt(self) -> None:
         """Stop what the supervisor has asked to stop; called by a signal, whatever is running."""
-        lane = self._tasks.get(asyncio.current_task(self._loop))  # type: ignore[arg-type]
-        if lane is not None:
-            lane.executor.stop_if_asked()  # it blocks the loop
         self._loop.call_soon_threadsafe(self._cancel_stopped)
+        task = asyncio.current_task(self._loop)
+        if task in self._tasks and task not in self._told:
+            try:
+                self._tasks[task].executor.stop_if_asked()  # it blocks the loop
+            except Stopped:
+                self._told.add(task)
+                raise
 
     def _cancel_stopped(self) -> None:
+        """Each is told once: what it does to clean up is not interrupted by the signals that the others get."""
         for task, lane in self._tasks.items():
-            if lane.slot.is_stopped:
+            if lane.slot.is_stopped and task not in self._told:
+                self._told.add(task)
                 task.cancel()
 
     # --- filling the loop ---------------------------------------------------------------------
@@ -131,9 +143,10 @@ class EventLoop:
         lane.slot.hold(lane.name, claim.token, claim.run)  # now: a stop of the lane's last claim is not this one's
         self._tasks[asyncio.Task(lane.serve(claim), loop=self._loop)] = lane
 
-    def _go_on(self, task: asyncio.Task[tuple[bool, Claim | None]]) -> Lane | None:
+    def _go_on(self, task: Served) -> Lane | None:
         """A step has ended: start the next in its lane, or give the lane back. After an error the others may end."""
         lane = self._tasks.pop(task)
+        self._told.discard(task)
         if task.cancelled():  # it was stopped before it began
             lane.leave()
             lane.idle()
