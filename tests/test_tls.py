@@ -21,6 +21,7 @@ from celeryflow.cli import main
 from celeryflow.config import Settings
 from celeryflow.engine.app import make_app
 from celeryflow.runtime import server
+from celeryflow.store.connect import check
 
 pytestmark = pytest.mark.filterwarnings("ignore::celeryflow.errors.InsecureWarning")
 
@@ -160,6 +161,15 @@ def can_connect(connection: kombu.Connection) -> bool:
         assert "CERTIFICATE_VERIFY_FAILED" in str(error)
         return False
     return True
+
+
+def test_authority_may_be_named_for_the_whole_process(servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = servers.url("unknown authority")
+    monkeypatch.setenv("SSL_CERT_FILE", servers.ca)
+
+    check(url)
+    with make_app(Settings(url=url, key_file=servers.key_file)).connection_for_write() as connection:
+        assert can_connect(connection)
 
 
 @pytest.mark.parametrize("options", ["ssl_cert_reqs=none", "ssl_cert_reqs=optional", "ssl_check_hostname=false"])

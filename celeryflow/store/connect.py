@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import MasterDownError
 from redis.retry import Retry
 
 from celeryflow.errors import ServerError, ServerFullError, ServerTooOldError, ServerUnreachableError
@@ -64,27 +65,46 @@ class Patience(Retry):
         while True:
             try:
                 return do()
-            except (redis.ConnectionError, redis.TimeoutError) as error:
-                fail(error)
-                if reason := address.distrust(self._url, error):
-                    raise ServerUnreachableError(reason) from None
-                failures += _weight(error)
-                if failures >= self._most or isinstance(error, redis.AuthenticationError):
-                    raise ServerUnreachableError(
-                        f"no server answers at {mask(self._url)}: {error}. "
-                        "Is it running? cf.connect() without an address starts one."
-                    ) from None
-                self._between()
-                time.sleep(min(0.5, 0.01 * 2 ** min(failures, 6)))
-            except redis.ResponseError as error:
-                reason = _refusal(error)
-                if not reason:
-                    raise
-                if self._most < FOREVER:
-                    raise ServerFullError(
-                        f"the server at {mask(self._url)} {reason}. Runs that wait for room go on by themselves."
-                    ) from None
-                time.sleep(0.5)
+            except redis.RedisError as error:
+                if _is_away(error):
+                    fail(error)  # which closes the connection: behind the address may be another server by now
+                    failures += self._bear(error, failures)
+                else:
+                    self._await_room(error)
+
+    def _bear(self, error: redis.RedisError, failures: float) -> float:
+        """Wait for a server that is away; what the failure counts."""
+        count = _weight(error)
+        distrust = address.distrust(self._url, error)
+        if distrust and self._most < FOREVER:
+            raise ServerUnreachableError(distrust) from None
+        if failures + count >= self._most or isinstance(error, redis.AuthenticationError):
+            raise ServerUnreachableError(
+                f"no server answers at {mask(self._url)}: {error}. "
+                "Is it running? cf.connect() without an address starts one."
+                if isinstance(error, redis.ConnectionError | redis.TimeoutError)
+                else f"the server at {mask(self._url)} is a replica, which stores nothing. Name the primary's address."
+            ) from None
+        self._between()
+        time.sleep(min(0.5, 0.01 * 2 ** min(failures + count, 6)))
+        return count
+
+    def _await_room(self, error: redis.RedisError) -> None:
+        """Wait for a server that answers and stores nothing more; of anything else raise the error itself."""
+        reason = _refusal(error)
+        if not reason:
+            raise error
+        if self._most < FOREVER:
+            raise ServerFullError(
+                f"the server at {mask(self._url)} {reason}. Runs that wait for room go on by themselves."
+            ) from None
+        time.sleep(0.5)
+
+
+def _is_away(error: redis.RedisError) -> bool:
+    """Whether no server answers, or one that was the primary before a failover: a replica now, which stores nothing."""
+    away = redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, MasterDownError
+    return isinstance(error, away) or "UNBLOCKED force unblock" in str(error)
 
 
 def _weight(error: Exception) -> float:
@@ -93,7 +113,7 @@ def _weight(error: Exception) -> float:
     return LOADING if isinstance(error, redis.BusyLoadingError) else 1.0
 
 
-def _refusal(error: redis.ResponseError) -> str:
+def _refusal(error: redis.RedisError) -> str:
     """Why a server that answers stores nothing more; empty if it is not that."""
     if isinstance(error, redis.OutOfMemoryError):
         return "has reached its memory limit and stores nothing more. Raise maxmemory, or make room: celeryflow gc"

@@ -1,0 +1,78 @@
+"""Failover: the primary is killed or demoted, its replica takes over behind the same address, and runs go on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from executions import wait_until
+from shell import Shell
+
+from .adding import FLOW, begin, check
+from .cells import Cells
+from .oracle import Oracle
+from .replicas import Pair, replicated
+
+
+@pytest.fixture
+def pair(shell: Shell) -> Iterator[Pair]:
+    with replicated(shell) as pair:
+        yield pair
+
+
+@pytest.fixture
+def kernel(shell: Shell, pair: Pair) -> Iterator[Cells]:
+    cells = Cells(shell, FLOW + pair.connect)
+    yield cells
+    cells.close()
+
+
+def test_runs_go_on_after_the_primary_was_demoted_and_then_the_new_one_killed(
+    kernel: Cells, pair: Pair, witness: Oracle
+) -> None:
+    run = begin(kernel, 40, 0.1)
+    wait_until(lambda: len(witness.read("work")) > 10)
+    pair.fail_over(is_abrupt=False)
+    check(kernel, witness, run, 40)
+
+    run = begin(kernel, 40, 0.1)  # with workers that were idle: it takes a ticket
+    wait_until(lambda: len(witness.read("work", run)) > 10)
+    wait_until(lambda: pair.replica.client.info("replication")["master_link_status"] == "up")
+    pair.fail_over(is_abrupt=True)
+    check(kernel, witness, run, 40)
+
+
+@pytest.mark.slow_fault
+def test_acknowledged_writes_that_a_failover_loses_are_noticed_and_run_again(
+    kernel: Cells, pair: Pair, witness: Oracle
+) -> None:
+    run = begin(kernel, 100, 0.1)
+    wait_until(lambda: len(witness.ended(run)) > 10)
+
+    pair.replica.lag()
+    before = len(witness.ended(run))
+    wait_until(lambda: len(witness.ended(run)) > before + 20)
+    pair.fail_over(is_abrupt=True)
+
+    check(kernel, witness, run, 100)
+    assert len(witness.repeats(run)) >= 10
+
+
+@pytest.mark.slow_fault
+def test_run_that_a_failover_loses_is_said_to_be_lost_and_others_go_on(
+    kernel: Cells, pair: Pair, witness: Oracle
+) -> None:
+    pair.replica.lag()
+    run = begin(kernel, 100, 0.1)
+    wait_until(lambda: len(witness.ended(run)) > 10)
+
+    pair.fail_over(is_abrupt=True)
+    (name, message), _ = kernel.end()
+
+    assert name == "RunLostError"
+    assert run in message
+    again = begin(kernel, 20, 0.01)
+    check(kernel, witness, again, 20)
+    executed = len(witness.read(run=run))
+    kernel.run("time.sleep(1)")
+    assert len(witness.read(run=run)) == executed
