@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -31,12 +31,14 @@ class Shell:
         bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(ROOT / ".pytest_cache" / "bytecode")}
         self.environment = {**clean, **places, **bytecode}
 
-    def start(self, *arguments: str, source: str = "", **options: Any) -> subprocess.Popen[str]:
-        """Start ``celeryflow ARGUMENTS``, or Python source with these arguments."""
+    def start(
+        self, *arguments: str, source: str = "", prefix: Sequence[str] = (), **options: Any
+    ) -> subprocess.Popen[str]:
+        """Start ``celeryflow ARGUMENTS``, or Python source with these arguments; `prefix` is what starts it."""
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **options}
         what = ["-c", source] if source else ["-m", "celeryflow"]
         return subprocess.Popen(
-            [sys.executable, *what, *arguments], cwd=self.directory, env=self.environment, **options
+            [*prefix, sys.executable, *what, *arguments], cwd=self.directory, env=self.environment, **options
         )
 
     def __call__(self, *arguments: str, source: str = "") -> subprocess.CompletedProcess[str]:
