@@ -204,6 +204,19 @@ def test_an_idle_drainer_is_woken(store: Store) -> None:
     assert store.await_wake(DRAINER, 0.01)
 
 
+@pytest.mark.parametrize(("count", "tickets"), [(8, 0), (33, 0), (34, 1), (97, 2)])
+def test_event_loop_that_has_begun_calls_others_only_for_more_than_it_runs(
+    store: Store, count: int, tickets: int
+) -> None:
+    publish(store, wire([((), ())] * count, 0, [("waits~32", 5, 0)] * count))
+    store.renew("w", "*", 4, [], [])
+    store.client.delete(f"{store.keys.prefix}:group:*:tickets")
+    assert store.claim("*|w|1", "token", WORKER)[1] is not None
+    assert len(store.renew("w", "*", 4, [], []).tickets) == tickets
+    if not tickets:  # the loop asks for no more
+        wait_until(lambda: len(store.renew("w", "*", 4, [], []).tickets) == 1)
+
+
 def test_no_lease_runs_out_while_the_server_slept(store: Store) -> None:
     publish(store, steps([()]))
     store.claim(DRAINER, "token", WORKER)

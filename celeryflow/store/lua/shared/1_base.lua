@@ -13,6 +13,7 @@ local NOW = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 
 local LEASE_S = 10         -- a drainer may be silent for so long
 local TICKET_S = 1         -- a ticket that nobody took counts as lost after this
+local OPENING_MS = 500     -- so long an event loop that has begun may take to ask for all that it may run
 local LATE_S = 3600        -- a result that comes so long after its claim was taken back is still told of
 local CHUNK_S = 0.05       -- work that one claim aims at
 local ROUND_S = 0.002      -- what a claim costs is not worth it for less

@@ -298,6 +298,9 @@ local function take(drainer, token, worker, previous)
   redis.call('SREM', gk(group, 'idle'), drainer)
   local _, step = free_places(claim.queue)
   if step then redis.call('SADD', P .. 'running:' .. step, drainer) end
+  if group ~= claim.queue and string.find(claim.queue, '~', 1, true) then
+    redis.call('SET', gk(claim.queue, 'opened'), '1', 'PX', OPENING_MS)
+  end
   redis.call('HSET', key, 'token', token, 'previous', previous or '', 'run', claim.run,
     'generation', generation_of(claim.run),
     'queue', claim.queue, 'units', cmsgpack.pack(claim.units))

@@ -9,6 +9,7 @@ local function groups_of(queue)
 end
 
 -- Units ready in a queue, as far as its first lanes tell, at most `most`; of async steps, the processes that they need.
+-- An event loop that has just begun takes as many as it may run: they call for no other process.
 local function depth(queue, most)
   local found, each = 0, tonumber(string.match(queue, '~(%d+)')) or 1
   for _, member in ipairs(redis.call('ZRANGE', P .. 'queue:' .. queue, 0, 3)) do
@@ -18,8 +19,9 @@ local function depth(queue, most)
     local node = redis.call('LINDEX', lane, 0)
     local range = node and redis.call('LINDEX', rk(run, 'ranges:' .. node), 0)
     if range then found = found + tonumber(string.match(range, ':(%d+)$')) - 1 end
-    if found >= most * each then break end
+    if found >= (most + 1) * each then break end
   end
+  if each > 1 and redis.call('EXISTS', gk(queue, 'opened')) == 1 then found = math.max(0, found - each) end
   return math.min(math.ceil(math.min(found, (free_places(queue))) / each), most)
 end
 
