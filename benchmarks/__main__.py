@@ -2,7 +2,8 @@
 
 Contenders take turns in one run, inputs differ in each repeat, and executions are counted in the workers.
 Parts are the works (map, chain, …), "traces", "starts", "growth", "control" (loops, sub-workflows, recursion),
-"view" (what the live view costs the kernel) and "page" (what it costs the page, in Chromium).
+"scale" (what many drainers ask of a server), "view" (what the live view costs the kernel) and "page" (what it costs
+the page, in Chromium).
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import growth, machine, measure, page, report, starts, steps, traces, view
+from benchmarks import growth, machine, measure, page, report, scale, starts, steps, traces, view
 from benchmarks.contenders import NAMES, started
 from benchmarks.goals import Found
 from benchmarks.works import WORKS
 
 ROOT = Path(__file__).parents[1]
 QUICK_DIVISOR, QUICK_SIZES, QUICK_TASKS = 10, (100, 500), 150
-PARTS = (*(work.name for work in WORKS), "traces", "starts", "growth", "control", "view", "page")
+PARTS = (*(work.name for work in WORKS), "traces", "starts", "growth", "control", "scale", "view", "page")
 
 
 def run(options: argparse.Namespace) -> Found:
@@ -40,6 +41,8 @@ def run(options: argparse.Namespace) -> Found:
         found["growth"] = growth.measure(options.repeats, QUICK_SIZES if options.quick else growth.SIZES, _say)
     if "control" in options.only:
         found["control"] = growth.measure_control(options.repeats, found["divisor"], _say)
+    if "scale" in options.only:
+        found["scale"] = scale.measure(options.quick, _say)
     if "view" in options.only:
         found["view"] = view.measure(options.repeats, found["divisor"], _say)
     if "page" in options.only:

@@ -54,6 +54,19 @@ def _grown(shape: str, size: int, field: str) -> Callable[[Found], float]:
     return lambda found: {(row["shape"], row["size"]): row[field] for row in found.get("growth", [])}[shape, size]
 
 
+def _grown_by(part: str, shape: str) -> Callable[[Found], float]:
+    """How many times the server's least cost of a commit is its largest, over what grows."""
+
+    def measured(found: Found) -> float:
+        rows = [row for row in found.get("scale", []) if (row["part"], row["shape"]) == (part, shape)]
+        if len(rows) < 2:
+            raise KeyError(part)
+        costs = [float(row["server_us_a_commit"]) for row in rows]
+        return max(costs) / min(costs)
+
+    return measured
+
+
 def _viewed(work: str, field: str) -> Callable[[Found], float]:
     return lambda found: {row["work"]: float(row[field]) for row in found.get("view", [])}[work]
 
@@ -93,6 +106,16 @@ def _stalls(shape: str) -> list[Goal]:
     ]
 
 
+def _flat() -> list[Goal]:
+    """Goals for what a commit costs the server, however much of anything there is."""
+    grown = [("nodes", shape, f"{shape} of 100 to 100,000 nodes") for shape in ("map", "chains", "layers", "fan-out")]
+    grown += [("drainers", "layers", "layers by 1 to 1,000 drainers"), ("runs", "layers", "layers in 1 to 1,000 runs")]
+    return [
+        Goal(what, "a commit costs the server at most 1.5 x", 1.5, _grown_by(part, shape))
+        for part, shape, what in grown
+    ]
+
+
 def _view(work: str, what: str) -> list[Goal]:
     """Goals for what the live view costs while a run goes on."""
     return [
@@ -123,6 +146,7 @@ GOALS = (
     *_stalls("fan-out"),
     _memory("map", 10_000, 5),
     _memory("chain", 1_000, 2),
+    *_flat(),
     *_view("boxes", "view of 480 steps"),
     *_view("layers", "view of 1,000 steps"),
     *_view("map", "view of a map of 100,000"),

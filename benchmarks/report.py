@@ -25,7 +25,7 @@ class Sheet(NamedTuple):
 
 def sheets(found: Found) -> list[Sheet]:
     """A table for each part that was measured."""
-    parts = (_goals, _works, _traces, _starts, _growth, _control, _view, _page)
+    parts = (_goals, _works, _traces, _starts, _growth, _control, _scale, _verbs, _view, _page)
     return [sheet for part in parts if (sheet := part(found)).rows]
 
 
@@ -101,6 +101,34 @@ def _control(found: Found) -> Sheet:
         for row in found.get("control", [])
     ]  # fmt: skip
     return Sheet("Control flow that adds steps while it runs", columns, rows)
+
+
+def _scale(found: Found) -> Sheet:
+    columns = (
+        "part", "shape", "nodes", "runs", "drainers", "commits a second", "server us a commit", "server, % of a core",
+        "generator, %", "commit p50, ms", "p99, ms",
+    )  # fmt: skip
+    rows = [
+        (
+            row["part"], row["shape"], f"{row['nodes']:,}", f"{row['runs']:,}", f"{row['drainers']:,}",
+            f"{row['commits_a_second']:,.0f}", f"{row['server_us_a_commit']:.0f}", f"{100 * row['server_share']:.0f}",
+            f"{100 * row['generator_share']:.0f}", f"{1e3 * row['p50_s']:.2f}", f"{1e3 * row['p99_s']:.2f}",
+        )
+        for row in found.get("scale", [])
+    ]  # fmt: skip
+    return Sheet("What simulated drainers ask of the server", columns, rows)
+
+
+def _verbs(found: Found) -> Sheet:
+    columns = ("verb", "calls", "us each", "99 %, us", "% of the server's time")
+    rows = [
+        (
+            verb["verb"], f"{verb['calls']:,}", f"{verb['mean_us']:.0f}", f"{verb['p99_us']:,}",
+            f"{100 * verb['share']:.1f}",
+        )
+        for row in found.get("scale", []) for verb in row.get("verbs", [])
+    ]  # fmt: skip
+    return Sheet("What of it takes the server's time", columns, rows)
 
 
 def _view(found: Found) -> Sheet:

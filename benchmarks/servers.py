@@ -18,11 +18,11 @@ SOCKET = "BENCH_SOCKET"
 
 
 @contextmanager
-def bare_server() -> Iterator[str]:
-    """A server that writes nothing to disk; the path of its socket, which stands in the environment as well."""
+def bare_server(*options: str) -> Iterator[str]:
+    """A server that writes nothing to disk, unless told so; its socket's path, which stands in the environment too."""
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder:
         socket = str(Path(folder) / "s.sock")
-        command = [server.find(), "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder]
+        command = [server.find(), "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder, *options]
         with _running([*command, "--logfile", str(Path(folder) / "log")]) as process:
             while not server.answers(socket):
                 assert process.poll() is None, "the bare server ended"

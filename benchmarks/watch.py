@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,10 @@ def watched() -> Iterator[dict[str, Any]]:
     with _pinging(found):
         yield found
     found["server_cpu_s"] = _cpu_s(server) - before
-    entries = [entry for entry in server.slowlog_get(10_000) if _name(entry["command"]) not in OWN]
+    entries = [entry for entry in server.slowlog_get(10_000) if verb_of(entry["command"]) not in OWN]
     slowest = max(entries, key=lambda entry: entry["duration"], default=None)
     found["slowest_command_s"] = slowest["duration"] / 1e6 if slowest else SLOW_US / 1e6
-    found["slowest_command"] = _name(slowest["command"]) if slowest else f"none over {SLOW_US} us"
+    found["slowest_command"] = verb_of(slowest["command"]) if slowest else f"none over {SLOW_US} us"
 
 
 def memory_bytes(run: str) -> int:
@@ -67,12 +68,13 @@ def _cpu_s(server: Any) -> float:
     return float(used["used_cpu_user"] + used["used_cpu_sys"])
 
 
-def _name(command: bytes) -> str:
+def verb_of(command: bytes) -> str:
     """The command, or the verb whose script it was."""
     first, _, rest = command.decode(errors="replace").partition(" ")
     return _verbs().get(rest.partition(" ")[0], first) if first.upper() == "EVALSHA" else first.upper()
 
 
+@cache
 def _verbs() -> dict[str, str]:
     files = (Path(scripts.__file__).parent / "lua").glob("*.lua")
     return {hashlib.sha1(scripts.source(file.stem).encode()).hexdigest(): file.stem for file in files}

@@ -39,7 +39,7 @@ def quiet(_: str) -> None:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a quick run of the command wrote."""
     target = tmp_path_factory.mktemp("bench") / "bench.json"
-    parts = ["map", "layers", "frame", "ticket", "growth", "view"]
+    parts = ["map", "layers", "frame", "ticket", "growth", "scale", "view"]
     command = [sys.executable, "-W", "error", "-m", "benchmarks", "--quick", "--repeats", "1", "--json", str(target)]
     done = subprocess.run(
         [*command, "--contenders", "celeryflow", "pool", "--only", *parts],
@@ -84,6 +84,23 @@ def test_the_command_measures_celeryflow_beside_a_pool(measured: Path) -> None:
     assert all(0 < row["cpu_share"] < 2 and row["updates_a_second"] < 20 for row in found["view"])
     assert all(row["first_bytes"] > 1_000 and row["longest_hold_s"] >= 0 for row in found["view"])
     assert all(row["memory_bytes"] > 0 and row["longest_ping_s"] > 0 for row in found["growth"])
+
+
+def test_the_command_measures_what_simulated_drainers_ask_of_the_server(measured: Path) -> None:
+    rows = json.loads(measured.read_text())["scale"]
+    assert [row["part"] for row in rows] == ["nodes", "nodes", "full", "half", "profile"]
+    assert all(row["steps"] == row["commits"] == row["nodes"] for row in rows)
+    assert all(row["server_us_a_commit"] > 0 and 0 < row["p50_s"] <= row["p99_s"] for row in rows)
+    verbs = {verb["verb"]: verb for verb in rows[-1]["verbs"]}
+    assert (verbs["commit"]["calls"], "renew" in verbs) == (500, True)
+
+
+def test_growth_of_a_commits_cost_is_the_largest_by_the_least() -> None:
+    (goal,) = [goal for goal in GOALS if goal.work == "layers in 1 to 1,000 runs"]
+    rows = [{"part": "runs", "shape": "layers", "server_us_a_commit": cost} for cost in (200, 160, 400, 250)]
+    others = [{"part": "nodes", "shape": "layers", "server_us_a_commit": 9_000}]
+    assert goal.verdict({"scale": rows + others}) == ("2.5 x", "missed by a factor of 1.67")
+    assert goal.verdict({"scale": rows[:1]}) == ("", "not measured")
 
 
 def test_figures_go_to_their_place_in_the_document(measured: Path, tmp_path: Path) -> None:
