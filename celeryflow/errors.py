@@ -39,6 +39,10 @@ class EmptyWorkflowError(WorkflowError):
     """The workflow's body called no step."""
 
 
+class LimitError(WorkflowError):
+    """There is more of something than may be; the message names the object, the limit and the way out."""
+
+
 class CycleError(WorkflowError):
     """Steps depend on each other in a circle; the message holds the path."""
 
@@ -247,12 +251,12 @@ class RuntimeStartError(CeleryflowError, RuntimeError):
     """The embedded runtime could not start; the message holds the last lines of its log."""
 
 
-class SignatureError(CeleryflowError):
-    """Signed bytes were changed, moved or made with another key. Nothing in them was used."""
-
-
 class IntegrityError(CeleryflowError):
-    """Something that a signature promised is missing."""
+    """Something that a signature promised is missing, or is not what was signed."""
+
+
+class SignatureError(IntegrityError):
+    """Signed bytes were changed, moved, put back or made with another key. Nothing in them was used."""
 
 
 class ConfigError(CeleryflowError, ValueError):

@@ -312,5 +312,5 @@ def test_changed_blob_fails_the_step_that_takes_it(server: Server, gate: Path, e
     gate.touch()
 
     assert run.wait(20).status == "failure"
-    assert run.errors()["error"].tolist() == ["IntegrityError"]
+    assert run.errors()["error"].tolist() == ["SignatureError"]
     assert executions.notes() == []

@@ -180,6 +180,6 @@ def copied(item: Any) -> Any:
     if isinstance(item, _IMMUTABLE):
         return item
     try:
-        return pickle.loads(pickle.dumps(item, 5))
+        return pickle.loads(pickle.dumps(item, 5))  # noqa: S301 - a copy of what is here
     except Exception:  # noqa: BLE001 - whatever a user's class raises
         return copy.deepcopy(item)

@@ -36,6 +36,7 @@ from celeryflow.engine.tickets import TASK, TRANSPORT
 from celeryflow.errors import ConfigError
 from celeryflow.store import address
 from celeryflow.store.connect import BRIEF, FOREVER
+from celeryflow.values import refusals
 
 FOREVER_S = 10**8
 POOL_CHECK_S = 0.2
@@ -104,6 +105,8 @@ class Worker:
         self.slots.await_clear(process.index, timeout_s=2.0)
         label, output = f"{socket.gethostname()}:{os.getpid()}", self.outputs[process.index]
         link = Link.open(self.settings, FOREVER)
+        link.count_refusals("worker")
+        _keep_log(refusals.log)
         self._drainer = Drainer(link, self.slots, process.index, output, self.name, label)
 
     def _at_childs_end(self, exitcode: int | None = None, **_: Any) -> None:
@@ -175,6 +178,7 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
                 return {process.pid: process for process in pool._pool}
 
             link = Link.open(worker.settings, BRIEF)
+            link.count_refusals("worker")
             self.supervisor = Supervisor(link, worker.slots, worker.name, worker.outputs, members, worker.send)
             self.supervisor.start()
             keep_house(Link.open(worker.settings, BRIEF), queue_name(worker.settings))
@@ -221,6 +225,13 @@ def _allow_children() -> None:
         process._config.pop("tempdir", None)
         # Billiard's own kind of key refuses to be handed to processes that are started afresh.
         process._config["authkey"] = multiprocessing.process.AuthenticationString(process._config["authkey"])  # type: ignore[attr-defined]
+
+
+def _keep_log(log: logging.Logger) -> None:
+    """Have its lines in the worker's log, also while steps run, whose output goes elsewhere."""
+    handler = logging.StreamHandler(os.fdopen(os.dup(2), "w", buffering=1))
+    handler.setFormatter(next((each.formatter for each in logging.getLogger().handlers), None))
+    log.handlers[:] = [handler]
 
 
 def main() -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 from celeryflow.config import Settings
+from celeryflow.errors import ServerError
 from celeryflow.store.connect import USUAL, connect
 from celeryflow.store.scripts import Store
+from celeryflow.values import refusals
 from celeryflow.values.blobs import FileBlobs
 from celeryflow.values.envelope import Keyring
 from celeryflow.values.vault import Vault
@@ -27,6 +31,14 @@ class Link:
         store = Store(connect(settings.url, patience, between), settings.prefix)
         vault = Vault(Keyring(settings.keys()), FileBlobs(settings.blobs), settings.blob_limit_bytes)
         return cls(settings, store, vault)
+
+    def count_refusals(self, role: str) -> None:
+        """From now on count on the server what this process refuses, as a ``worker`` or a ``client``."""
+        refusals.listeners[:] = [partial(self._count_refusal, role)]
+
+    def _count_refusal(self, role: str) -> None:
+        with suppress(ServerError):  # it is in the log
+            self.store.count_refusal(role)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -16,7 +16,8 @@ from celeryflow.store.scripts import Store
 from celeryflow.values import codec
 from celeryflow.values.gathered import Gathered
 from celeryflow.values.manifest import Call, Feed
-from celeryflow.values.vault import CALL, FAILURE, GATHERED, LENGTH, OMITTED, VALUE, Pointer, Vault
+from celeryflow.values.refusals import refusal
+from celeryflow.values.vault import CALL, FAILURE, GATHERED, LENGTH, OMITTED, UPSTREAM, VALUE, Pointer, Vault
 
 
 class Length(Record, frozen=True):
@@ -56,12 +57,35 @@ class Outcome(NamedTuple):
 MISSING = Outcome("missing")
 
 
-class Reader:
-    """Reads one run. `known` holds records that need not be fetched."""
+class Told(NamedTuple):
+    """How an item ended, as the run's events tell it."""
 
-    def __init__(self, store: Store, vault: Vault, run: str, known: Mapping[Item, bytes] | None = None) -> None:
+    is_success: bool
+    generation: int
+    attempt: int
+
+
+class Reader:
+    """Reads one run.
+
+    `known` holds records that need not be fetched. What was `told` of items by the first of their chunk: who puts
+    records of earlier attempts in the places of later ones would have to roll those events back, too.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        run: str,
+        known: Mapping[Item, bytes] | None = None,
+        told: Mapping[Item, Told] | None = None,
+    ) -> None:
         self.store, self.vault, self.run = store, vault, run
-        self.known = dict(known or {})
+        self.known, self.told = dict(known or {}), {} if told is None else told
+
+    def that_was_told(self, told: Mapping[Item, Told]) -> Reader:
+        """One like this for somebody who follows the run's events."""
+        return Reader(self.store, self.vault, self.run, self.known, told)
 
     def call(self, node: int) -> Call:
         """The signed record of a node."""
@@ -82,7 +106,7 @@ class Reader:
     def pointer(self, node: int, start: int = 0) -> Pointer | None:
         """Where the value of a step, or the chunk of a map from `start` on, is, unread; None where it has none."""
         (record,) = self._records([(node, start)])
-        kind, body = self.vault.open(record, (self.run, node, start)) if record else ("", b"")
+        kind, body = self._open(record, node, start) if record else ("", b"")
         return msgspec.msgpack.decode(body, type=Pointer) if kind == VALUE else None
 
     def failure_behind(self, node: int) -> Failure:
@@ -147,7 +171,7 @@ class Reader:
 
     def _span(self, node: int, first: int) -> int:
         """How many items a known chunk holds."""
-        kind, body = self.vault.open(self.known[node, first], (self.run, node, first))
+        kind, body = self._open(self.known[node, first], node, first)
         if kind != VALUE:
             return 1
         pointer = msgspec.msgpack.decode(body, type=Pointer)
@@ -206,7 +230,7 @@ class Reader:
         chunks = self.chunks(node, 0, count)
         stored = sorted(set(chunks) - {-1})
         records = zip(stored, self._records([(node, first) for first in stored]), strict=True)
-        found = {first: self.vault.open(r, (self.run, node, first)) for first, r in records if r is not None}
+        found = {first: self._open(r, node, first) for first, r in records if r is not None}
         return [found.get(first, ("", b"")) for first in chunks]
 
     def gathered_from(self, call: Call) -> tuple[list[Any] | None, list[tuple[Hole, int]]]:
@@ -225,7 +249,7 @@ class Reader:
         """What is at a key of a node's value; of what a gather has, nothing else is read."""
         record = self._records([(feed.node, 0)])[0] if feed.origin < 0 else None
         if record is not None:
-            kind, body = self.vault.open(record, (self.run, feed.node, 0))
+            kind, body = self._open(record, feed.node, 0)
             if kind == GATHERED:
                 return self._gathered(feed.node, msgspec.msgpack.decode(body, type=Arrival), lambda k: k == key)[key]
         return self.value(feed)[key]
@@ -260,8 +284,18 @@ class Reader:
         fetched = dict(zip(missing, self.store.outputs(self.run, missing), strict=True)) if missing else {}
         return [self.known.get(item) or fetched.get(item) for item in items]
 
+    def _open(self, record: bytes, node: int, first: int) -> tuple[str, bytes]:
+        kind, body = self.vault.open(record, (self.run, node, first))
+        told = self.told.get((node, first))
+        if told is not None and _is_older(kind, body, told):
+            raise refusal(
+                f"the record of {self.run}/{node}/{first} is of an earlier attempt than the run's events tell of. "
+                "It was put back, and was not read."
+            )
+        return kind, body
+
     def _decode(self, record: bytes, node: int, chunk: int, start: int, count: int) -> list[Outcome]:
-        kind, body = self.vault.open(record, (self.run, node, chunk))
+        kind, body = self._open(record, node, chunk)
         if kind == VALUE:
             pointer = msgspec.msgpack.decode(body, type=Pointer)
             values = codec.unpack_items(self.vault.fetch(pointer), pointer.first + start - chunk, count)
@@ -275,6 +309,15 @@ class Reader:
         if kind == LENGTH:
             return [Outcome(LENGTH, msgspec.msgpack.decode(body, type=Length))]
         return [Outcome(kind, msgspec.msgpack.decode(body))] * count
+
+
+def _is_older(kind: str, body: bytes, told: Told) -> bool:
+    """Whether a record is of an earlier attempt. A success stays one; after a failure there may be a later success."""
+    if kind != VALUE:
+        return told.is_success and kind in (FAILURE, OMITTED, UPSTREAM)
+    pointer = msgspec.msgpack.decode(body, type=Pointer)
+    made = pointer.generation, pointer.attempt
+    return made < told[1:] if told.is_success else made <= told[1:]
 
 
 def is_omitted(feed: Feed, outcome: Outcome) -> bool:

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec.structs import replace
+
 from celeryflow.engine import context
 from celeryflow.engine.expand import Added, Blocked, Passed
 from celeryflow.engine.failures import describe
@@ -193,7 +195,8 @@ class UnitWork:
 
     def _passed(self, pointer: Pointer, seconds: float) -> Result:
         """The value of another node, unread, under this node's own signature."""
-        record = self.vault.seal(VALUE, (self.claim.run, self.unit.node, self._index), pointer)
+        mine = replace(pointer, attempt=self.attempt, generation=self.claim.generation)
+        record = self.vault.seal(VALUE, (self.claim.run, self.unit.node, self._index), mine)
         return self._result(self._index, "success", record, [seconds], output_bytes=pointer.size)
 
     def _blocked(self, node: int) -> Result:

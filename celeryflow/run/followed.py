@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from celeryflow.config import INLINE_LIMIT_BYTES
+from celeryflow.engine.read import Told
 from celeryflow.errors import CeleryflowError
 from celeryflow.graph.model import Event, Graph, Node
 from celeryflow.graph.states import State
@@ -15,6 +16,7 @@ from celeryflow.run.failures import failures
 from celeryflow.run.outputs import Outputs, short
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.sources import Source, resumed
+from celeryflow.store.claims import Item
 
 if TYPE_CHECKING:
     import altair as alt
@@ -38,7 +40,8 @@ class Followed:
         """Nothing has been seen yet."""
         self._events: list[Event] = []
         self._snapshot = Snapshot(self._source.graph, self.id)
-        self._outputs = Outputs(self._source, self._snapshot.nodes)
+        self._ends: dict[Item, Told] = {}
+        self._outputs = Outputs(self._source, self._snapshot.nodes, self._ends)
         self._trail_of = 0
 
     # --- state ---------------------------------------------------------------------------
@@ -93,10 +96,19 @@ class Followed:
         if found and found[0].seq <= self._snapshot.last_seq:
             self._begin()  # the server came back with an older state
         self._events += found
+        self._note_ends(found)
         self._snapshot.apply_all(found)
         if not _MOVES_FAILURE.isdisjoint(event.event for event in found):
             self._find_trail(self._snapshot)
         return found
+
+    def _note_ends(self, found: list[Event]) -> None:
+        """Remember by which attempts items ended: no record of an earlier one is read in their places."""
+        generation = self._snapshot.generation
+        for event in found:
+            generation = max(generation, event.generation)
+            if event.event in ("success", "failure") and event.node >= 0:
+                self._ends[event.node, event.start] = Told(event.event == "success", generation, event.attempt)
 
     def _find_trail(self, snapshot: Snapshot) -> None:
         """Look up where the failure to show was raised, once for each; its record has the traceback, and no value."""

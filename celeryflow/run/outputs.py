@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from celeryflow.engine.read import Outcome, exception_of, is_omitted, step_failed
+from celeryflow.engine.read import Outcome, Told, exception_of, is_omitted, step_failed
 from celeryflow.errors import StepFailedError
 from celeryflow.graph.checks import storable
 from celeryflow.graph.model import Edge, Failure, Node, OnError
 from celeryflow.graph.refs import Hole, fill
 from celeryflow.runtime.sources import Source
+from celeryflow.store.claims import Item
 from celeryflow.values import codec
 from celeryflow.values.gathered import Gathered
 from celeryflow.values.manifest import Feed, feed_of
@@ -25,10 +26,10 @@ KEYS_LIMIT_BYTES = 2**26
 
 
 class Outputs:
-    """Reads what a run has stored. `nodes` and the length of a map are the caller's, whose Snapshot knows them."""
+    """Reads what a run has stored. `nodes`, lengths of maps and what was `told` are of who follows the run."""
 
-    def __init__(self, source: Source, nodes: Mapping[int, Node]) -> None:
-        self._source, self._reader, self._nodes = source, source.reader, nodes
+    def __init__(self, source: Source, nodes: Mapping[int, Node], told: Mapping[Item, Told]) -> None:
+        self._source, self._reader, self._nodes = source, source.reader.that_was_told(told), nodes
 
     def result(self) -> Any:
         """What the workflow's body returned."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import inspect
 import operator
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from celeryflow.engine import context
 from celeryflow.engine.inputs import Inputs
-from celeryflow.engine.read import Outcome, Reader
+from celeryflow.engine.read import Outcome, Reader, Told
 from celeryflow.engine.unit import run_coroutine
 from celeryflow.errors import ArgumentError, RunError, UnknownError
 from celeryflow.graph.model import Edge, Role
@@ -18,6 +18,7 @@ from celeryflow.graph.states import State
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.runtime.snapshot.record import StepRecord
 from celeryflow.runtime.sources import Source
+from celeryflow.store.claims import Item
 from celeryflow.view.arguments import named
 
 
@@ -34,6 +35,8 @@ class Execution:
         Name of the step.
     index : int or None
         Item of a map; None for the first that failed.
+    ends : mapping of Item to Told
+        How its items ended, as of `Reader`.
 
     Raises
     ------
@@ -43,7 +46,9 @@ class Execution:
         If it is none of a function of the user's.
     """
 
-    def __init__(self, source: Source, snapshot: Snapshot, step: str, index: Any = None) -> None:
+    def __init__(
+        self, source: Source, snapshot: Snapshot, step: str, index: Any = None, ends: Mapping[Item, Told] | None = None
+    ) -> None:
         self._source, self._snapshot = source, snapshot
         self._record = snapshot.record(step)
         self._node = self._record.node
@@ -52,7 +57,8 @@ class Execution:
         if self._node.role in (Role.GATHER, Role.PICK):
             raise RunError(f"step {step!r} calls no function: it passes on what others gave. See run.value({step!r}).")
         reader = source.reader
-        self._reader = Reader(reader.store, reader.vault, reader.run)  # one that remembers nothing of before a resume
+        # One that remembers nothing of before a resume.
+        self._reader = Reader(reader.store, reader.vault, reader.run, told=ends)
         self._call = self._reader.call(self._node.index)
 
     def inputs(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from celeryflow.view.live.shown import go_on, settle, show, waiting
 R = TypeVar("R")
 
 WAIT_S, PATIENCE_S, STOP_S = 0.5, 1.0, 2.0
+REASON_CHARS = 1000
 
 
 class Run(Followed, Generic[R]):
@@ -139,7 +140,7 @@ class Run(Followed, Generic[R]):
 
     def cancel(self, reason: str = "") -> None:
         """End the run; steps that are running are stopped. A run that is over stays as it is."""
-        self._source.cancel(checks.storable(str(reason)) if reason else "by the user")
+        self._source.cancel(checks.storable(str(reason)[:REASON_CHARS]) if reason else "by the user")
 
     def resume(self) -> Run[R]:
         """Run what did not succeed once more, with the stored code, as a new generation; the run itself.
@@ -293,7 +294,7 @@ class Run(Followed, Generic[R]):
         RunError
             If it has not got its inputs: they failed, or are not there yet.
         """
-        return Execution(self._source, self.snapshot(), step, index).inputs()
+        return Execution(self._source, self.snapshot(), step, index, self._ends).inputs()
 
     def replay(self, step: str, index: int | None = None, function: Callable[..., Any] | None = None) -> Any:
         """Execute a step, or an item of a map, once more: here, with its real inputs.
@@ -317,7 +318,7 @@ class Run(Followed, Generic[R]):
         UnknownStepError, UnknownError, ArgumentError, RunError
             As of ``inputs``.
         """
-        return Execution(self._source, self.snapshot(), step, index).replay(function)
+        return Execution(self._source, self.snapshot(), step, index, self._ends).replay(function)
 
 
 def _deadline(timeout_s: float | None) -> float:

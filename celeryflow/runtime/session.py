@@ -21,6 +21,7 @@ from celeryflow.store import connect as server
 from celeryflow.store.address import is_private, mask
 from celeryflow.store.collect import deployment
 from celeryflow.store.scripts import Store
+from celeryflow.values import refusals
 
 
 @dataclass
@@ -96,6 +97,7 @@ def connect(
     fresh = _remote(settings) if settings.url else _embedded(settings, workers)
     shutdown()
     _session = fresh
+    fresh.link.count_refusals("client")
     return fresh
 
 
@@ -111,6 +113,7 @@ def shutdown() -> None:
     global _session
     session, _session = _session, None
     if session is not None and session.pid == os.getpid():
+        refusals.listeners.clear()
         session.link.close()
         if session.runtime is not None:
             session.runtime.leave()

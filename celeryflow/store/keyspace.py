@@ -4,7 +4,7 @@ from __future__ import annotations
 
 RUN_PARTS = (
     "meta", "plan", "spec", "dependents", "missing", "state", "map", "out", "tries", "estimates", "events", "logs",
-    "parts", "rounds", "expansions",
+    "logged", "parts", "rounds", "expansions",
 )  # fmt: skip
 """One key each a run; beside them the lanes, ``lane:QUEUE:PRIORITY``."""
 MAP_PARTS = ("at", "ranges", "zip")
@@ -21,6 +21,7 @@ class Keyspace:
         self.leases = f"{prefix}:leases"
         self.jobs = f"{prefix}:jobs"
         self.expiring = f"{prefix}:expiring"
+        self.refused = f"{prefix}:refused"
 
     def run(self, run: str, part: str) -> str:
         """A key of one run."""

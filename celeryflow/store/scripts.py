@@ -251,6 +251,10 @@ class Store:
         """
         self.client.setrange(f"{self.keys.prefix}:room", 0, "")  # a write that changes nothing
 
+    def count_refusal(self, role: str) -> None:
+        """Count that signed bytes were refused, by a ``worker`` or a ``client``."""
+        self.client.hincrby(self.keys.refused, role, 1)
+
     # --- reading -----------------------------------------------------------------------
 
     def meta(self, run: str) -> dict[str, bytes]:
@@ -336,6 +340,11 @@ class Store:
     def ready_nodes(self, run: str, queue: str, priority: int, most: int = 3) -> list[int]:
         """The first nodes of a run that wait in a queue at a priority for somebody to claim them."""
         return [int(node) for node in self.client.lrange(self.keys.lane(run, queue, priority), 0, most - 1)]
+
+    def refused(self) -> dict[str, int]:
+        """How often signed bytes were refused, by ``worker`` and ``client``."""
+        found = self.client.hgetall(self.keys.refused)
+        return {role: int(found.get(role.encode(), 0)) for role in ("worker", "client")}
 
     def run_ids(self) -> list[str]:
         """All runs, the latest first."""

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from celeryflow.errors import IntegrityError, StorageError
 from celeryflow.values.codec import Buffer
+from celeryflow.values.refusals import refusal
 
 _NEW, _OLD, _USER = ".new-", ".old-", ".used-by-"
 
@@ -67,7 +68,9 @@ class FileBlobs:
         Raises
         ------
         IntegrityError
-            If the blob is gone, or is not what its name says.
+            If the blob is gone.
+        SignatureError
+            If it is not what its name says.
         """
         path = self._path(digest)
         try:
@@ -78,9 +81,7 @@ class FileBlobs:
         identity = self._identity(path)
         if identity not in self._verified:
             if hashlib.sha256(data).hexdigest() != digest:
-                raise IntegrityError(
-                    f"blob {digest[:12]} in {self.directory} is damaged: it does not match its digest."
-                )
+                raise refusal(f"blob {digest[:12]} in {self.directory} is damaged: it does not match its digest.")
             self._verified.add(identity)
         return memoryview(data)
 

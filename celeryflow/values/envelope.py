@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from celeryflow.errors import SignatureError
+from celeryflow.values.refusals import refusal
 
 KEY_ID_BYTES = 4
 MAC_BYTES = 32
@@ -48,7 +48,7 @@ class Keyring:
         key = self._keys.get(bytes(record[:KEY_ID_BYTES]))
         mac = record[KEY_ID_BYTES : KEY_ID_BYTES + MAC_BYTES]
         if key is None or not hmac.compare_digest(mac, _mac(key, binding, tail)):
-            raise SignatureError(
+            raise refusal(
                 f"the record of {'/'.join(str(part) for part in binding)} is not signed with a key of this deployment, "
                 "or was changed or moved. It was not read."
             )

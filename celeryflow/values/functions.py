@@ -17,6 +17,7 @@ import cloudpickle
 
 from celeryflow.errors import LargeClosureWarning, SerializationError, StaleModuleWarning, ValueTooLargeError
 from celeryflow.values import codec
+from celeryflow.values.refusals import refusal
 
 WARN_BYTES = 1_000_000
 LIMIT_BYTES = 50_000_000
@@ -65,11 +66,11 @@ def unpack_function(
 
     Raises
     ------
-    SerializationError
+    SignatureError
         If the bytes are not those; they are not read then.
     """
     if hashlib.sha256(data).hexdigest() != digest:
-        raise SerializationError(f"the stored code {digest[:12]} does not match its digest. It was not read.")
+        raise refusal(f"the stored code {digest[:12]} does not match its digest. It was not read.")
     function, retry_on = load(data)
     return function, retry_on
 

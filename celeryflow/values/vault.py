@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from celeryflow.config import INLINE_LIMIT_BYTES
-from celeryflow.errors import SignatureError, ValueTooLargeError, VersionMismatchError
+from celeryflow.errors import IntegrityError, ValueTooLargeError, VersionMismatchError
 from celeryflow.graph.model import Record
 from celeryflow.values import codec
 from celeryflow.values.blobs import FileBlobs
 from celeryflow.values.envelope import Binding, Keyring
+from celeryflow.values.refusals import refusal
 
 T = TypeVar("T")
 
@@ -71,7 +72,8 @@ class Vault:
     def fetch(self, pointer: Pointer) -> codec.Buffer:
         """The packed bytes of a verified pointer."""
         if pointer.python != PYTHON:
-            raise VersionMismatchError(f"a value was made by Python {pointer.python} and cannot be read by {PYTHON}.")
+            message = f"a value was made by Python {pointer.python} and cannot be read by {PYTHON}."
+            raise refusal(message, VersionMismatchError)
         return self.blobs.get(pointer.digest) if pointer.digest else pointer.inline
 
     def seal(self, kind: str, binding: Binding, record: Any) -> bytes:
@@ -86,8 +88,13 @@ class Vault:
         """The record of that kind."""
         found, body = self.open(record, binding)
         if found != kind:
-            raise SignatureError(f"a {found} record stands where a {kind} record belongs. It was not read.")
-        return msgspec.msgpack.decode(body, type=cls)
+            raise refusal(f"a {found} record stands where a {kind} record belongs. It was not read.")
+        try:
+            return msgspec.msgpack.decode(body, type=cls)
+        except msgspec.DecodeError as error:
+            raise IntegrityError(
+                f"a signed {kind} record cannot be read: {error}. Another version of celeryflow has written it."
+            ) from None
 
 
 def _bytes(size: int) -> str:

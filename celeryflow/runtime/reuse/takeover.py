@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celeryflow.engine.link import Link
-from celeryflow.errors import IntegrityError, SignatureError, UnknownRunError
+from celeryflow.errors import IntegrityError, UnknownRunError
 from celeryflow.graph.model import Node
 from celeryflow.runtime.reuse.earlier import Earlier, with_needed
 from celeryflow.runtime.reuse.match import Match, match
@@ -94,7 +94,7 @@ class _CachedRuns:
         try:
             earlier = Earlier(self.link, run, only=self._nodes[run])
             return earlier if earlier.wholes or earlier.items else None
-        except (UnknownRunError, SignatureError, IntegrityError):
+        except (UnknownRunError, IntegrityError):
             return None
 
 
