@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ INLINE_LIMIT_BYTES = 256 * 1024
 
 LEASE_S = 10.0
 """How long a drainer may be silent before its claim is taken back."""
+
+_PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
 VIEWS = ("auto", "text", "none")
 
@@ -76,6 +79,13 @@ class Settings:
     retention_s: float = 604800.0
     blob_limit_bytes: int = 2**30
     insecure: bool = False
+
+    def __post_init__(self) -> None:
+        if not _PREFIX.fullmatch(self.prefix):
+            raise ConfigError(
+                f"prefix must be 1 to 100 of the characters A-Z a-z 0-9 _ . : -, not {self.prefix!r:.150}: "
+                "it is the start of every key."
+            )
 
     @classmethod
     def read(cls, **arguments: Any) -> Settings:

@@ -304,7 +304,7 @@ def new_run_id(workflow: str) -> str:
 def _workflow(function: Callable[..., Any], name: str | None, options: dict[str, Any]) -> Workflow[Any, Any]:
     if not callable(function):
         raise ArgumentError(f"cf.workflow takes a function, not {type(function).__name__}.")
-    label = name or checks.storable(str(getattr(function, "__name__", "workflow")))
+    label = name or checks.label_of(str(getattr(function, "__name__", "workflow")))
     if name is not None:
         checks.check_name(name, "name of the workflow")
     taken = set(inspect.signature(function).parameters) & set(RESERVED)

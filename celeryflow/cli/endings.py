@@ -10,7 +10,7 @@ import click
 
 from celeryflow import errors
 from celeryflow.cli import act, collect, look, serve  # noqa: F401 - they register their commands
-from celeryflow.cli.base import DONE, NO_SERVER, RUN_FAILED, WRONG_USE, cli
+from celeryflow.cli.base import DONE, NO_SERVER, RUN_FAILED, WRONG_USE, cli, say
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -25,12 +25,12 @@ def run(arguments: Sequence[str] | None) -> int:
         except click.Abort:
             raise KeyboardInterrupt from None
         except errors.CeleryflowError as error:
-            click.echo(f"celeryflow: {error}", err=True)
+            say(f"celeryflow: {error}")
             return _code_of(error)
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
-    click.echo(f"celeryflow: {message}", err=True)
+    say(f"celeryflow: {message}")
 
 
 def _code_of(error: errors.CeleryflowError) -> int:

@@ -11,6 +11,7 @@ from celeryflow.engine.read import Expansion, Reader
 from celeryflow.errors import WorkflowError
 from celeryflow.graph import trace
 from celeryflow.graph.control import Again
+from celeryflow.graph.limits import check_nodes
 from celeryflow.graph.model import OnError, StepSpec
 from celeryflow.graph.traced import Callee, Traced, place
 from celeryflow.values.manifest import Call, PackedCode, seal_part
@@ -92,6 +93,7 @@ class Expander:
             )
         store, vault, count = self.link.store, self.link.vault, len(traced.graph.nodes)
         first = store.allocate(run, count + 1)
+        check_nodes(call.step, first + count)
         number = f"[{rounds - 1}]" if is_again else f"[{item}]" if call.mapped else ""
         is_fatal = call.is_fatal and call.on_error is OnError.RAISE
         facts = {"depth": call.depth + 1, "parent": node, "phase": call.phase}

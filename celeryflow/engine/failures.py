@@ -11,6 +11,11 @@ from celeryflow.graph.model import Failure
 from celeryflow.values import codec
 
 MESSAGE_CHARS = 10_000
+TRACEBACK_CHARS = 100_000
+TAIL_CHARS = 20_000
+NAME_CHARS = 200
+EXCEPTION_BYTES = 256 * 1024
+"""Of the pickled original: a larger one stays where it was raised, and its words travel."""
 
 _HERE = str(Path(__file__).parent)
 
@@ -19,10 +24,10 @@ def describe(error: BaseException, attempt: int, worker: str, log_tail: str) -> 
     """All that is worth knowing of an exception of a step."""
     return Failure(
         kind="exception",
-        error=storable(type(error).__name__),
+        error=storable(type(error).__name__[:NAME_CHARS]),
         message=storable(_message(error)),
         traceback=storable(_format(error)),
-        log_tail=storable(log_tail),
+        log_tail=storable(log_tail[-TAIL_CHARS:]),
         attempt=attempt,
         worker=worker,
         exception=_pickled(error),
@@ -39,6 +44,8 @@ def _message(error: BaseException) -> str:
 def _pickled(error: BaseException) -> bytes:
     try:
         data = codec.dumps(error, "exception")
+        if len(data) > EXCEPTION_BYTES:
+            return b""
         codec.loads(data)
     except Exception:  # noqa: BLE001 - whatever a user's class raises; the text travels anyway
         return b""
@@ -51,6 +58,14 @@ def _format(error: BaseException) -> str:
     while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_HERE):
         trace = trace.tb_next
     try:
-        return "".join(traceback.format_exception(type(error), error, trace))
+        return _cut("".join(traceback.format_exception(type(error), error, trace)))
     except Exception as broken:  # noqa: BLE001 - a user's __str__ again
         return f"{type(error).__name__} (its traceback cannot be shown: {type(broken).__name__})"
+
+
+def _cut(text: str) -> str:
+    """A text that is too long without its middle: where it was raised stands before that, and the words at its end."""
+    if len(text) <= TRACEBACK_CHARS:
+        return text
+    half = TRACEBACK_CHARS // 2
+    return f"{text[:half]}\n[{len(text) - 2 * half:,} characters are left out]\n{text[-half:]}"

@@ -31,6 +31,10 @@ from celeryflow.store.events import append_logs
 from celeryflow.store.scripts import Store
 
 LIMIT_BYTES = 2**20
+LINE_BYTES = 16
+"""What a line counts at least: a million empty ones are no less work than a million others."""
+GULP_BYTES = 2**22
+"""As much as is taken from a file at once: where there is more, somebody floods it, and the rest is left out."""
 TAIL_LINES = 20
 JUST_NOW_S = 0.5
 """A line that was begun no longer ago, and has no end, waits for that."""
@@ -109,6 +113,7 @@ class Capture:
         """Add text; past 1 MiB an item it is dropped."""
         writer = self._now
         if writer.written <= LIMIT_BYTES:
+            text = text[: LIMIT_BYTES + 1]
             writer.written += len(text)
             writer.recent.append(text)
             self._frame(stream, text)
@@ -133,7 +138,7 @@ class Capture:
     def tail(self) -> str:
         """The last lines that the running item wrote."""
         now = self._now.place
-        lines = parse(_read(self._file, 0), now)
+        lines = parse(_read(self._file, max(0, os.fstat(self._file).st_size - GULP_BYTES)), now)
         mine = [text for place, _, _, text in lines if place == now]
         shipped = "".join(self._now.recent).splitlines()  # with what a neighbour on the event loop has ended
         return "\n".join(max(mine, shipped, key=len)[-TAIL_LINES:])
@@ -214,15 +219,19 @@ def ship(
     except BlockingIOError:
         return  # the process itself does it
     try:
-        before = slot.shipped
-        data = _read(handle, before.size)
+        before, size = slot.shipped, os.fstat(handle).st_size
+        data = _read(handle, before.size, GULP_BYTES)
+        is_flood = before.size + len(data) < size
         if not is_still_there():
-            data = data[: data.find(b"\n", data.rfind(MARK)) + 1] if MARK in data else b""
+            data, is_flood = data[: data.find(b"\n", data.rfind(MARK)) + 1] if MARK in data else b"", False
         if is_over:
             slot.shipped = Shipped()
             os.ftruncate(handle, 0)
-        shipped = _ship(data if is_over else _whole(data, time.time()), before, store, place, worker)
-        slot.shipped = slot.shipped if is_over else shipped
+        if is_flood:
+            data = data[: data.rfind(b"\n") + 1] or data
+        shipped = _ship(data if is_over or is_flood else _whole(data, time.time()), before, store, place, worker)
+        if not is_over:
+            slot.shipped = shipped._replace(size=size) if is_flood else shipped
     finally:
         fcntl.lockf(handle, fcntl.LOCK_UN)
 
@@ -261,17 +270,18 @@ def parse(data: bytes, place: Place) -> Iterator[Line]:
 
 def _joined(pieces: list[Line]) -> Iterator[Line]:
     """Lines of pieces: one that does not end goes on in the next of the same item and stream."""
-    unended: dict[tuple[Place, str], tuple[float, str]] = {}
+    unended: dict[tuple[Place, str], tuple[float, list[str]]] = {}
     for place, at, stream, piece in pieces:
-        begun_at, text = unended.pop((place, stream), (at, ""))
-        *whole, text = (text + piece).split("\n")
+        begun_at, parts = unended.pop((place, stream), (at, []))
+        *whole, rest = piece.split("\n")
         for line in whole:
-            yield place, begun_at, stream, line
-            begun_at = at
-        if text:
-            unended[place, stream] = begun_at, text
-    for (place, stream), (at, text) in unended.items():
-        yield place, at, stream, text
+            yield place, begun_at, stream, "".join([*parts, line])
+            begun_at, parts = at, []
+        parts += [rest] if rest else []
+        if parts:
+            unended[place, stream] = begun_at, parts
+    for (place, stream), (at, parts) in unended.items():
+        yield place, at, stream, "".join(parts)
 
 
 def _whole(data: bytes, now: float) -> bytes:
@@ -296,7 +306,7 @@ def _limited(lines: Iterable[Line], sizes: Counter[Place]) -> Iterator[Line]:
     """Up to 1 MiB an item, with what `sizes` has of it already; that something is left out is said."""
     for place, at, stream, text in lines:
         before = sizes[place]
-        sizes[place] += len(text) + 1
+        sizes[place] += max(len(text) + 1, LINE_BYTES)
         if sizes[place] <= LIMIT_BYTES:
             yield place, at, stream, text
         elif before <= LIMIT_BYTES:
@@ -318,5 +328,5 @@ def _line(at: float, place: Place, worker: str, stream: str, text: str) -> LogLi
     )
 
 
-def _read(handle: int, offset: int) -> bytes:
-    return os.pread(handle, max(0, os.fstat(handle).st_size - offset), offset)
+def _read(handle: int, offset: int, most: int = sys.maxsize) -> bytes:
+    return os.pread(handle, min(most, max(0, os.fstat(handle).st_size - offset)), offset)

@@ -10,8 +10,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from celeryflow.errors import CycleError, InvalidNameError, InvalidOptionError, UnknownStepError, did_you_mean
+from celeryflow.graph.limits import LONGEST_NAME
 
 NAME = re.compile(r"[A-Za-z0-9_.-]{1,200}")
+
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b.?", re.DOTALL)
 
 _AT_LEAST: dict[str, float] = {
     "outputs": 1,
@@ -24,7 +27,15 @@ _AT_LEAST: dict[str, float] = {
     "max_running": 1,
     "memory_limit_bytes": 1,
 }
-_AT_MOST: dict[str, float] = {"retry_jitter": 1, "concurrency": 128}
+_AT_MOST: dict[str, float] = {
+    "outputs": 10_000,
+    "retries": 100_000,
+    "retry_jitter": 1,
+    "max_worker_losses": 100_000,
+    "concurrency": 128,
+    "max_running": 1_000_000,
+    "memory_limit_bytes": 2**62,
+}
 _WHOLE = {"outputs", "retries", "priority", "max_worker_losses", "concurrency", "max_running", "memory_limit_bytes"}
 _OPTIONAL = {"timeout_s", "concurrency", "max_running", "memory_limit_bytes", "quota"}
 
@@ -48,9 +59,25 @@ def slug(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("-.")[:200] or "step"
 
 
+def label_of(name: str) -> str:
+    """What people see of a function's or workflow's own name: all of it, but for what is beyond all reason."""
+    return storable(name[:LONGEST_NAME])
+
+
 def storable(text: str) -> str:
     r"""Text with what has no encoding, such as the bytes of a strange file name, written out: ``\udce9``."""
     return text.encode(errors="backslashreplace").decode()
+
+
+def harmless(text: str) -> str:
+    r"""Text for a terminal: its lines, without what would move, colour or turn anything there.
+
+    Examples
+    --------
+    >>> harmless("one\n\x1b[2Jtwo\x9b31m\u202e")
+    'one\ntwo31m'
+    """
+    return "".join(c for c in _ESCAPES.sub("", text) if c in "\n\t" or unicodedata.category(c)[0] != "C")
 
 
 def check_options(options: Mapping[str, Any], step: str) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celeryflow.errors import ArgumentError, LengthMismatchError
+from celeryflow.graph.limits import check_items
 from celeryflow.graph.refs import Hole
 
 
@@ -54,14 +55,15 @@ def mapped_literal(name: str, value: Any) -> Mapped | None:
 
 
 def check_lengths(label: str, lengths: Sequence[tuple[str, int | None]]) -> None:
-    """See that what is mapped together has one length.
+    """See that what is mapped together has one length, which is not too large.
 
     Raises
     ------
-    LengthMismatchError
-        Naming both.
+    LengthMismatchError, LimitError
+        Naming both, or the length.
     """
     known = [(name, length) for name, length in lengths if length is not None]
+    check_items(label, max((length for _, length in known), default=0))
     for name, length in known[1:]:
         if length != known[0][1]:
             raise LengthMismatchError(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, NoReturn
 
 from celeryflow.errors import RefAttributeError, RefError
+from celeryflow.graph.limits import DEEPEST, refuse_depth
 
 NOT_YET = "it is not there yet while the workflow is traced"
 
@@ -105,17 +106,25 @@ for _what, _names in _REFUSED.items():
         setattr(Ref, f"__{_name}__", _refusal(_what))
 
 
-def fill(value: Any, put: Callable[[Any], Any]) -> Any:
-    """`value` with every Ref, Hole or Each in its lists, tuples and dicts replaced by ``put(it)``."""
+def fill(value: Any, put: Callable[[Any], Any], depth: int = 0) -> Any:
+    """`value` with every Ref, Hole or Each in its lists, tuples and dicts replaced by ``put(it)``.
+
+    Raises
+    ------
+    LimitError
+        If they lie too deep in one another.
+    """
     kind = type(value)
     if kind in (Ref, Hole, Each):
         return put(value)
+    if depth > DEEPEST and kind in (list, tuple, dict):
+        refuse_depth()
     if kind is list:
-        return [fill(item, put) for item in value]
+        return [fill(item, put, depth + 1) for item in value]
     if kind is tuple:
-        return tuple(fill(item, put) for item in value)
+        return tuple([fill(item, put, depth + 1) for item in value])
     if kind is dict:
-        return {key: fill(item, put) for key, item in value.items()}
+        return {key: fill(item, put, depth + 1) for key, item in value.items()}
     return value
 
 

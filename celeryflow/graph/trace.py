@@ -20,6 +20,7 @@ from celeryflow.errors import (
     TracingWarning,
     WorkflowError,
 )
+from celeryflow.graph import limits
 from celeryflow.graph.control import Again
 from celeryflow.graph.mapped import Mapped, check_keys, check_lengths, mapped_literal
 from celeryflow.graph.model import PRIORITY, Edge, Graph, Input, Node, NodeKind, OnError, Role
@@ -135,9 +136,9 @@ class Tracer:
         inputs: dict[Input, None] = {}
         mapped: list[Mapped] = []
         names = [parameters[i] if i < len(parameters) else f"argument {i + 1}" for i in range(len(args))]
-        positional = tuple(self._sort(n, value, mapped, inputs) for n, value in zip(names, args, strict=True))
-        keyword = {key: self._sort(key, value, mapped, inputs) for key, value in kwargs.items()}
         label = callee.spec.label
+        positional = tuple(self._sort(label, n, value, mapped, inputs) for n, value in zip(names, args, strict=True))
+        keyword = {key: self._sort(label, key, value, mapped, inputs) for key, value in kwargs.items()}
         if not mapped:
             raise WorkflowError(
                 f"{label}.map() got nothing to map over: pass a list, tuple, range, array, dict or Ref."
@@ -162,6 +163,7 @@ class Tracer:
         """The traced workflow, with `options` of its Graph."""
         returned: dict[Input, None] = {}
         planted = self._plant(result, returned)
+        limits.check_queues(self.workflow, {node.spec.queue for node in self.nodes})
         graph = Graph(
             name=self.workflow,
             nodes=with_fates(self.nodes, self.calls, {i.node for i in returned}),
@@ -181,6 +183,7 @@ class Tracer:
             spec = structs.replace(spec, priority=self.priority)
         if self.gate is not None:
             inputs[self.gate] = None
+        limits.check_nodes(self.workflow, index + 1)
         unique = self._name(call.callee, name)
         self.nodes.append(Node(index=index, name=unique, spec=spec, phase=self.phase, inputs=tuple(inputs), **shape))
         self.calls.append(call)
@@ -220,7 +223,7 @@ class Tracer:
                 f"Call its step in the body of {self.workflow!r}, or pass a value: run.value({ref._step!r})."
             )
 
-    def _sort(self, name: str, value: Any, mapped: list[Mapped], inputs: dict[Input, None]) -> Any:
+    def _sort(self, label: str, name: str, value: Any, mapped: list[Mapped], inputs: dict[Input, None]) -> Any:
         """A mapped argument goes to `mapped` and leaves an Each; others stay as they are, with Holes."""
         if isinstance(value, Unmapped):
             return self._plant(value.value, inputs)
@@ -228,6 +231,7 @@ class Tracer:
         if found is None:
             return value
         if found.items is not None:
+            limits.check_items(label, len(found.items))
             planted = [self._plant(item, inputs) for item in found.items]
             found = Mapped(name=name, items=planted, keys=found.keys)
         mapped.append(found)
@@ -320,11 +324,13 @@ def expand(step: str, body: Callable[[], Any], picker: Callee, priority: int) ->
 def phase(name: str) -> Iterator[None]:
     """Name a stage: the steps called inside belong to it in pictures and in ``run.phases()``."""
     if not isinstance(name, str) or not name.strip() or name.encode(errors="ignore").decode() != name:
-        raise WorkflowError(f"a phase needs a name, not {name!r}.")
+        raise WorkflowError(f"a phase needs a name, not {name!r:.250}.")
+    limits.check_phase(name)
     tracer = current()
     if tracer is None:
         yield
         return
+    limits.check_phases(name, len(tracer.phases.keys() | {name}))
     outer, tracer.phase = tracer.phase, name
     tracer.phases[name] = None
     try:

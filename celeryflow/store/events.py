@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from celeryflow.errors import RunLostError
+from celeryflow.errors import IntegrityError, RunLostError
+from celeryflow.graph.limits import MOST_ITEMS
 from celeryflow.graph.model import Event, LogLine
 from celeryflow.store.scripts import Store
+
+LOG_LIMIT_BYTES = 2**27
+LOG_ENTRY_BYTES = 100
+"""Of a run's log, in the server's memory, and what a line takes there beside its own bytes."""
+LEFT_OUT = "[the output of this run is over 128 MiB, and the rest of it is left out]"
 
 PAGE = 1000
 """Events a reply: 5,000 kept the server from others for longer than anything else it did."""
@@ -29,7 +36,7 @@ def replay(store: Store, run: str, after: int = 0) -> Iterator[list[Event]]:
     """Pages of events after sequence number `after`, up to now."""
     key = store.keys.run(run, "events")
     while page := store.client.xrange(key, min=f"({after}-0", count=PAGE):
-        events = [_event(entry, fields) for entry, fields in page]
+        events = _events(run, page)
         after = events[-1].seq
         yield events
 
@@ -53,7 +60,7 @@ def follow(store: Store, run: str, after: int = 0, wait_s: float = 1.0, at: floa
     if at is not None and [_CONVERT["at"](fields[b"at"]) for _, fields in seen] != [at]:
         found = [(key, store.client.xrange(key, count=PAGE))]
     if found and found[0][1]:
-        return [_event(entry, fields) for entry, fields in found[0][1]]
+        return _events(run, found[0][1])
     if not store.client.hexists(store.keys.run(run, "meta"), "status"):
         raise RunLostError(
             f"run {run!r} is no longer on its server: that came back without its data, or the run has expired."
@@ -62,11 +69,16 @@ def follow(store: Store, run: str, after: int = 0, wait_s: float = 1.0, at: floa
 
 
 def append_logs(store: Store, run: str, lines: list[LogLine]) -> None:
-    """Add captured output to the run's log."""
-    key = store.keys.run(run, "logs")
+    """Add captured output to the run's log, up to its limit; that something is left out is said once."""
+    key, packed = store.keys.run(run, "logs"), [msgspec.msgpack.encode(line) for line in lines]
+    size = sum(len(line) + LOG_ENTRY_BYTES for line in packed)
+    total = int(store.client.incrby(store.keys.run(run, "logged"), size))
+    if total > LOG_LIMIT_BYTES:
+        # What this is about to add crosses the limit, or the limit was crossed before.
+        packed = [msgspec.msgpack.encode(replace(lines[0], text=LEFT_OUT))] if total - size <= LOG_LIMIT_BYTES else []
     pipe = store.client.pipeline(transaction=False)
-    for line in lines:
-        pipe.xadd(key, {"line": msgspec.msgpack.encode(line)})
+    for line in packed:
+        pipe.xadd(key, {"line": line})
     pipe.execute()
 
 
@@ -74,16 +86,43 @@ def read_logs(store: Store, run: str) -> Iterator[LogLine]:
     """Captured output in the order in which it was stored."""
     key, last = store.keys.run(run, "logs"), "-"
     while page := store.client.xrange(key, min=last, count=PAGE):
-        for _, fields in page:
-            yield msgspec.msgpack.decode(fields[b"line"], type=LogLine)
+        for entry, fields in page:
+            yield _log_line(run, entry, fields)
         last = f"({page[-1][0].decode()}"
 
 
 def tail_logs(store: Store, run: str, most: int, after: str = "") -> tuple[list[LogLine], str]:
     """The latest lines of captured output, `most` at most and after that place alone; and the place of the last one."""
     found = store.client.xrevrange(store.keys.run(run, "logs"), min=f"({after}" if after else "-", count=most)
-    lines = [msgspec.msgpack.decode(fields[b"line"], type=LogLine) for _, fields in reversed(found)]
+    lines = [_log_line(run, entry, fields) for entry, fields in reversed(found)]
     return lines, found[0][0].decode() if found else after
+
+
+def _log_line(run: str, entry: bytes, fields: dict[bytes, bytes]) -> LogLine:
+    try:
+        return msgspec.msgpack.decode(fields[b"line"], type=LogLine)
+    except (KeyError, msgspec.DecodeError) as error:
+        raise _unreadable(run, "log", entry, error) from None
+
+
+def _events(run: str, page: Sequence[tuple[bytes, dict[bytes, bytes]]]) -> list[Event]:
+    found = []
+    for entry, fields in page:
+        try:
+            event = _event(entry, fields)
+            if event.count > MOST_ITEMS or event.start + event.count > MOST_ITEMS:
+                raise ValueError(f"{event.count} items from {event.start} on")
+        except (ValueError, TypeError, OverflowError, struct.error) as error:
+            raise _unreadable(run, "events", entry, error) from None
+        found.append(event)
+    return found
+
+
+def _unreadable(run: str, what: str, entry: bytes, error: Exception) -> IntegrityError:
+    return IntegrityError(
+        f"entry {entry.decode(errors='replace'):.50} of the {what} of run {run!r} cannot be read: {error!r:.200}. "
+        "celeryflow did not write it."
+    )
 
 
 def _event(entry: bytes, fields: dict[bytes, bytes]) -> Event:
