@@ -7,6 +7,7 @@ usage: python3 run.py COMMAND [ARGUMENT ...]
   test   run the tests
   faults run every fault test, however long; --repeats N does so N times
   check  run the linters, the type checker and the import rules (takes no arguments)
+  audit  look up known vulnerabilities of what is locked (needs pypi.org)
   lab    open the notebooks in JupyterLab
   bench  measure against Celery, Dask, Ray and a process pool
 
@@ -48,6 +49,11 @@ COMMANDS = {
     "test": (".venv", [["python", "-m", "pytest"]]),
     "faults": (".venv", [["python", "tests/faults"]]),
     "check": (".venv", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"], ["lint-imports"]]),
+    # Strict: a package that the service does not know was not audited.
+    "audit": (
+        ".venv",
+        [["pip-audit", "--requirement", "requirements.lock", "--disable-pip", "--require-hashes", "--strict"]],
+    ),
     "lab": (".venv", [["jupyter-lab", "notebooks"]]),
     "bench": (".venv-bench", [["python", "-m", "benchmarks"]]),
 }

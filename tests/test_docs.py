@@ -95,6 +95,17 @@ def test_links_lead_somewhere(document: str) -> None:
     assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
 
 
+def test_the_tests_that_the_security_page_names_exist() -> None:
+    """Each of its lines has a test, and each test that it names is one."""
+    text = (DOCS / "security.md").read_text()
+    named = re.findall(r"`((?:faults/)?test_\w+\.py)::(test_\w+)`", text)
+    missing = [(file, name) for file, name in named if f"def {name}(" not in (ROOT / "tests" / file).read_text()]
+    assert len(named) > 40
+    assert missing == []
+    rows = [line for line in re.findall(r"^\| .*\|$", text, re.M) if line.count("|") > 3]
+    assert [r for r in rows if not re.search(r"::test_|not-promised|Error` \|$|\| test \||\| error \|$", r)] == []
+
+
 def test_the_commands_of_the_readme_exist() -> None:
     """Every ``celeryflow`` command that it shows is one."""
     shown = set(re.findall(r"^celeryflow (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))

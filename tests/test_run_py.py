@@ -37,7 +37,7 @@ with (home / "uv.log").open("a") as log:
 if arguments[0] == "venv":
     [place] = [pathlib.Path(argument) for argument in arguments if argument.endswith(".new")]
     (place / "bin").mkdir(parents=True)
-    for name in ("celeryflow", "jupyter-lab", "lint-imports", "mypy", "python", "ruff"):
+    for name in ("celeryflow", "jupyter-lab", "lint-imports", "mypy", "pip-audit", "python", "ruff"):
         program = place / "bin" / name
         program.write_text(f'#!/bin/sh\\necho {name} "$@"\\n')
         program.chmod(0o755)
@@ -193,6 +193,7 @@ def test_help_shows_the_usage(house: House) -> None:
         (["demo", "--only", "compare"], "celeryflow demo --only compare"),
         (["test", "-k", "a b"], "python -m pytest -k a b"),
         (["faults", "--repeats", "2"], "python tests/faults --repeats 2"),
+        (["audit"], "pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict"),
         (["lab", "--no-browser"], "jupyter-lab notebooks --no-browser"),
         (["bench", "chain"], "python -m benchmarks chain"),
     ],
