@@ -210,11 +210,9 @@ def step(function: Callable[..., Any] | None = None, /, **options: Any) -> Any:
         return _registered(changed) if is_another else changed
     if not callable(function):
         raise ArgumentError(f"cf.step takes a function, not {type(function).__name__}.")
-    label = checks.label_of(
-        str(getattr(function, "__name__", None) or type(getattr(function, "func", function)).__name__)
-    )
+    own_name = str(getattr(function, "__name__", None) or type(getattr(function, "func", function)).__name__)
     concurrency = CONCURRENCY if inspect.iscoroutinefunction(function) else None
-    spec = StepSpec(name=checks.slug(label), label=label, concurrency=concurrency)
+    spec = StepSpec(name=checks.slug(own_name), label=checks.label_of(own_name), concurrency=concurrency)
     return _registered(Step(_with_options(Callee(function=function, spec=spec), options)))
 
 

@@ -256,6 +256,26 @@ def test_a_success_of_an_earlier_attempt_in_place_of_a_later_one_is_refused(
             assert reader.result() == "another's"
 
 
+@pytest.mark.parametrize("part", ["spec", "code", "out"])
+def test_what_is_withheld_fails_the_step_by_name(part: str, server: Server, gate: Path, executions: Executions) -> None:
+    @cf.workflow
+    def taken() -> Any:
+        first = make("x")
+        return cf.step(lambda _: executions.note(f"taken {gate}"), name="use").options(after=[hold(gate)])(first)
+
+    run = taken.submit()
+    wait_until(lambda: "success" in run.steps()["status"].tolist())
+    if part == "code":
+        server.client.delete(server.store.keys.code(run._source.reader.call(2).code))
+    else:
+        server.client.hdel(server.key(run, part), "2" if part == "spec" else "0:0")
+    gate.touch()
+
+    assert run.wait(20).status == "failure"
+    assert run.errors()["error"].tolist() == ["IntegrityError"]
+    assert executions.notes() == []
+
+
 # --- of another Python ---------------------------------------------------------------------------------------------
 
 

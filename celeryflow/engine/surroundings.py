@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from celeryflow.engine.link import Link
-from celeryflow.errors import VersionMismatchError
+from celeryflow.errors import IntegrityError, VersionMismatchError
 from celeryflow.values.functions import Stamp, local_modules, stamp_of
 from celeryflow.values.manifest import Manifest, open_manifest
 from celeryflow.values.vault import PYTHON
@@ -59,7 +59,10 @@ class Surroundings:
             self._imported = {**local_modules(), **self._imported}
 
     def _open(self, run: str) -> Manifest:
-        return open_manifest(self._link.store.meta(run)["manifest"], run, self._link.vault)
+        record = self._link.store.meta(run).get("manifest")
+        if record is None:
+            raise IntegrityError(f"run {run!r} has lost its manifest, the record of its graph.")
+        return open_manifest(record, run, self._link.vault)
 
     def _forget_changed(self) -> bool:
         """Forget all of the user's modules if one changed: they may import each other."""

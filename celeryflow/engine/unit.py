@@ -22,7 +22,7 @@ from celeryflow.engine.inputs import Inputs
 from celeryflow.engine.read import Outcome, Reader
 from celeryflow.engine.slots import NEVER
 from celeryflow.engine.watched import Watched
-from celeryflow.errors import CeleryflowError, ServerError, StepMemoryError, StepTimeoutError
+from celeryflow.errors import CeleryflowError, IntegrityError, ServerError, StepMemoryError, StepTimeoutError
 from celeryflow.graph.model import OnError, Role
 from celeryflow.store.claims import Claim, Result, Unit
 from celeryflow.values.manifest import Call
@@ -131,6 +131,8 @@ class UnitWork:
 
     def _prepare(self) -> None:
         binding = (self.claim.run, self.unit.node)
+        if self.unit.spec is None:
+            raise IntegrityError(f"run {self.claim.run!r} has lost the record of step {self.unit.node}.")
         self.call = self.vault.open_as(CALL, Call, self.unit.spec, binding)
         if self.call.role not in _BY_STATES:
             self.function, self.retry_on = self.executor.function(self.call.code)

@@ -23,7 +23,7 @@ class Unit:
     count: int
     exceptions: int
     losses: int
-    spec: bytes
+    spec: bytes | None
     inputs: dict[Item, bytes]
 
 
@@ -85,7 +85,9 @@ def claim_of(reply: list[Any]) -> Claim | None:
     return Claim(token.decode(), run.decode(), generation, tuple(_unit(*unit) for unit in units), queue.decode())
 
 
-def _unit(node: int, start: int, count: int, exceptions: int, losses: int, spec: bytes, inputs: list[bytes]) -> Unit:
+def _unit(
+    node: int, start: int, count: int, exceptions: int, losses: int, spec: bytes | None, inputs: list[bytes]
+) -> Unit:
     found = {_item(field): record for field, record in zip(inputs[::2], inputs[1::2], strict=True)}
     return Unit(node, start, count, exceptions, losses, spec, found)
 
