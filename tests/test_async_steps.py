@@ -94,7 +94,7 @@ def test_few_async_steps_leave_processes_to_others(tmp_path: Path) -> None:
     waiting = cf.workflow(lambda: wait.map(range(8))).submit()
     wait_until(lambda: waiting.events().query("event == 'claimed'").shape[0] == 8)
 
-    assert cf.workflow(lambda: other()).submit().result(timeout_s=10) == "done"
+    assert cf.workflow(lambda: other()).submit().result(timeout_s=60) == "done"
     gate.touch()
     waiting.result()
 

@@ -118,7 +118,7 @@ def test_looking_starts_nothing_and_exits_3_with_one_line(shell: Shell, command:
         (f"worker -Q {'long' * 49},another", 2, "Start another worker"),
         ("worker -c 0", 2, "0 is not in the range"),
         ("worker --url unix:///nowhere.sock --key-file key --blobs .", 3, "no server answers at unix:///nowhere.sock"),
-        ("worker --url unix:///nowhere.sock", 2, "needs TLS (rediss://) and key_file="),
+        ("worker --url unix:///nowhere.sock", 2, "needs TLS (rediss://, with its checks) and key_file="),
         ("worker --url unix:///nowhere.sock --key-file missing", 2, "cannot read keys from 'missing'"),
         ("ps --url unix:///nowhere.sock --key-file key --blobs .", 3, "no server answers at unix:///nowhere.sock"),
         ("down", 0, "Nothing runs for this directory."),
