@@ -161,7 +161,9 @@ def test_capped_steps_that_are_quick_and_their_users_all_run() -> None:
 def test_limit_is_a_whole_number_of_at_least_1(option: str, value: Any) -> None:
     def work() -> None: ...
 
-    with pytest.raises(cf.InvalidOptionError, match=f"{option} of step 'work' .* at least 1, not {value!r}"):
+    with pytest.raises(
+        cf.InvalidOptionError, match=f"{option} of step 'work' .* at least 1 and at most .*, not {value!r}"
+    ):
         cf.step(work, **{option: value})
 
 

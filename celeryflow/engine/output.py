@@ -31,6 +31,7 @@ from celeryflow.store.events import append_logs
 from celeryflow.store.scripts import Store
 
 LIMIT_BYTES = 2**20
+LEFT_OUT = "[output over 1 MiB is left out]"
 LINE_BYTES = 16
 """What a line counts at least: a million empty ones are no less work than a million others."""
 GULP_BYTES = 2**22
@@ -229,19 +230,23 @@ def ship(
             os.ftruncate(handle, 0)
         if is_flood:
             data = data[: data.rfind(b"\n") + 1] or data
-        shipped = _ship(data if is_over or is_flood else _whole(data, time.time()), before, store, place, worker)
+        whole = data if is_over or is_flood else _whole(data, time.time())
+        shipped = _ship(whole, before, store, place, worker, is_flood)
         if not is_over:
             slot.shipped = shipped._replace(size=size) if is_flood else shipped
     finally:
         fcntl.lockf(handle, fcntl.LOCK_UN)
 
 
-def _ship(data: bytes, before: Shipped, store: Store, place: Place, worker: str) -> Shipped:
+def _ship(data: bytes, before: Shipped, store: Store, place: Place, worker: str, is_flood: bool) -> Shipped:
     found = [*parse(data, place)]
     run = found[-1][0].run if found else place.run
     earlier = Place(run, before.node, before.item, before.attempt)
     sizes, last = Counter({earlier: before.of_item}), found[-1][0] if found else earlier
     lines = [*_limited(found, sizes)]
+    if is_flood and sizes[last] <= LIMIT_BYTES:
+        lines.append((last, time.time(), "stdout", LEFT_OUT))
+        sizes[last] = LIMIT_BYTES + 1
     for run in dict.fromkeys(whose.run for whose, _, _, _ in lines):
         mine = (line for line in lines if line[0].run == run)
         append_logs(store, run, [_line(at, whose, worker, stream, text) for whose, at, stream, text in mine])
@@ -310,7 +315,7 @@ def _limited(lines: Iterable[Line], sizes: Counter[Place]) -> Iterator[Line]:
         if sizes[place] <= LIMIT_BYTES:
             yield place, at, stream, text
         elif before <= LIMIT_BYTES:
-            yield place, at, stream, "[output over 1 MiB is left out]"
+            yield place, at, stream, LEFT_OUT
 
 
 def _frame_of(raw: bytes) -> Frame | None:

@@ -164,5 +164,5 @@ def _check_number(step: str, name: str, value: Any, least: float) -> None:
     most = _AT_MOST.get(name, math.inf)
     if not fits or not least <= value <= most:
         kind = "a whole number" if name in _WHOLE else "a finite number"
-        limit = "" if most == math.inf else f" and at most {most:g}"
+        limit = "" if most == math.inf else f" and at most {most:,}"
         raise InvalidOptionError(f"{name} of step {step!r} must be {kind} of at least {least:g}{limit}, not {value!r}.")

@@ -61,7 +61,8 @@ def test_an_interrupted_run_is_cancelled_and_retried_by_the_button(notebook: Not
 
 
 def test_cancel_works_after_the_kernel_was_interrupted(notebook: Notebook) -> None:
-    sleeping = notebook.start("time.sleep(600)")
+    sleeping = notebook.start("print('asleep')\ntime.sleep(600)")
+    expect(sleeping.output).to_contain_text("asleep")
     notebook.interrupt()
     sleeping.wait()
     cell = notebook.start("flights_etl.run(gate='never')")
