@@ -7,35 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attacker import Server
 from executions import Executions, wait_until
 
 import celeryflow as cf
-from celeryflow.runtime.session import current
 
 pytestmark = pytest.mark.usefixtures("runtime")
-
-
-class Server:
-    """Raw access to the keys of runs."""
-
-    def __init__(self) -> None:
-        session = current()
-        self.client, self.prefix = session.link.store.client, session.link.settings.prefix
-        self.blobs = Path(session.link.settings.blobs)
-
-    def key(self, run: cf.Run[Any], part: str) -> str:
-        return f"{self.prefix}:run:{run.id}:{part}"
-
-    def get(self, run: cf.Run[Any], part: str, field: str) -> bytes:
-        found = self.client.hget(self.key(run, part), field)
-        assert found is not None
-        return bytes(found)
-
-    def codes(self) -> set[bytes]:
-        return set(self.client.scan_iter(f"{self.prefix}:code:*", count=10_000))
-
-    def set(self, run: cf.Run[Any], part: str, field: str, value: bytes) -> None:
-        self.client.hset(self.key(run, part), field, value)
 
 
 @pytest.fixture
