@@ -26,7 +26,7 @@ FLAGS = (
     "--no-first-run",
     "--no-sandbox",
 )
-TIMEOUT_MS = 20_000
+TIMEOUT_MS = 60_000
 SCREENSHOTS = "CELERYFLOW_SCREENSHOTS"
 """Variable with the directory that screenshots for the documents go to."""
 
@@ -71,6 +71,13 @@ def server(
     server = Server(tmp_path_factory.mktemp("jupyter"), shared_runtime.directory, shared_runtime.state)
     yield server
     assert server.stop() == []
+
+
+@pytest.fixture(autouse=True)
+def no_gate_stays_closed(server: Server) -> Iterator[None]:
+    """A test that fails leaves kernel and workers free for the next one."""
+    yield
+    server.open_gates()
 
 
 @pytest.fixture(scope="package")

@@ -56,7 +56,8 @@ window.driver = {
   async start([at, mark]) {
     await this.show([at, mark]);
     const app = await this.app();
-    this.done = app.commands.execute("notebook:run-cell");
+    this.running = (this.running ?? 0) + 1;
+    this.done = app.commands.execute("notebook:run-cell").finally(() => (this.running -= 1));
   },
 
   async run(cell) {
@@ -83,8 +84,9 @@ window.driver = {
     await this.kernel.info;
   },
 
+  // A kernel whose widgets are heard while a cell runs is called idle.
   async clear() {
-    if (this.kernel.status !== "idle") await this.kernel.interrupt();
+    if (this.running || this.kernel.status !== "idle") await this.kernel.interrupt();
     const cells = this.panel.content.model.sharedModel;
     cells.deleteCellRange(0, cells.cells.length);
   },

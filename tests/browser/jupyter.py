@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from contextlib import suppress
@@ -42,6 +43,7 @@ class Server:
         self._home, self.directory = home, directory
         self._configure()
         self._log = home / "server.log"
+        self._gates: list[str] = []
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={directory}"],
@@ -73,6 +75,17 @@ class Server:
     def processes(self) -> list[psutil.Process]:
         """The server and what it has started, as far as it still lives."""
         return [process for process in psutil.process_iter() if self._is_ours(process)]
+
+    def gate(self) -> str:
+        """Name of a file that steps can wait for."""
+        name = f"gate-{secrets.token_hex(4)}"
+        self._gates.append(name)
+        return name
+
+    def open_gates(self) -> None:
+        """Make those files."""
+        while self._gates:
+            (self.directory / self._gates.pop()).touch()
 
     def kernel(self, kernel_id: str) -> psutil.Process:
         """The process of a kernel."""

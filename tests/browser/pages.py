@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,7 +144,7 @@ class Notebook:
 
     def gate(self) -> str:
         """Name of a file that steps can wait for."""
-        return f"gate-{secrets.token_hex(4)}"
+        return self.server.gate()
 
     def open_gate(self, name: str) -> None:
         """Make that file."""

@@ -178,7 +178,7 @@ def test_the_log_follows_what_the_steps_print(notebook: Notebook) -> None:
     gate = notebook.gate()
     cell = notebook.start(f"flights_etl.run(gate={gate!r})")
     cell.view.button("Log").click()
-    expect(cell.root).to_contain_text("reading weather.csv")
+    expect(cell.root).to_contain_text("reading flights.csv")
     notebook.open_gate(gate)
     expect(cell.root).to_contain_text("row 11 is clean")
     cell.wait()
