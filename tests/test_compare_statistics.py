@@ -17,6 +17,7 @@ from celeryflow.compare.ranks import average_ranks, friedman, kruskal, nemenyi_d
 from celeryflow.compare.signedrank import SignedRank
 from celeryflow.compare.signflip import SignFlip
 from celeryflow.compare.student import corrected_t, paired_t, welch
+from celeryflow.compare.studentized import PermutedBrunnerMunzel
 from celeryflow.compare.verdicts import Rules, judge, winner
 
 CLOSE = {"rel": 1e-9, "abs": 1e-12}
@@ -84,6 +85,33 @@ def test_the_brunner_munzel_test_is_scipys() -> None:
     found = unpaired(a, b, "median")
     assert found.p_value() == pytest.approx(stats.brunnermunzel(a, b).pvalue, **CLOSE)
     assert found.p_greater(0.0) == pytest.approx(stats.brunnermunzel(a, b, alternative="greater").pvalue, **CLOSE)
+
+
+@pytest.mark.filterwarnings("ignore:p-value cannot be estimated:RuntimeWarning")  # of samples that are apart
+def test_the_permuted_brunner_munzel_test_is_scipys_statistic_over_all_deals() -> None:
+    a, b = normal(5, 0.5, 1), normal(4, 0.0, 2)
+    with np.errstate(all="ignore"):
+        known = stats.permutation_test(
+            (a, b), lambda a, b, axis: -stats.brunnermunzel(a, b, axis=axis).statistic, n_resamples=np.inf
+        )
+    assert PermutedBrunnerMunzel(a, b).p_value() == pytest.approx(known.pvalue, **CLOSE)
+
+
+def test_the_permuted_brunner_munzel_test_keeps_its_level_where_the_t_quantiles_do_not() -> None:
+    values = normal(8)
+    deals = [np.array(of_a) for of_a in itertools.combinations(range(8), 4)]
+    sides = [(values[of_a], np.delete(values, of_a)) for of_a in deals]
+    assert 0 < np.mean([PermutedBrunnerMunzel(a, b).p_value() <= 0.05 for a, b in sides]) <= 0.05
+    assert np.mean([BrunnerMunzel(a, b).p_value() <= 0.05 for a, b in sides]) > 0.05
+
+
+@pytest.mark.parametrize(("n", "level", "test"), [(9, 0.05, "permutation"), (10, 0.05, ""), (29, 0.003, "permutation")])
+def test_few_values_and_small_levels_get_the_permuted_brunner_munzel_test(n: int, level: float, test: str) -> None:
+    found = unpaired(normal(n), normal(30, 0.0, 2), "median", level)
+    assert found.test == f"Brunner-Munzel {test}".strip()
+    low, high = found.interval(1 - level)
+    assert low < found.difference < high
+    assert (found.p_value() <= level) == (not low <= 0 <= high)
 
 
 def test_the_exact_sign_flip_test_is_scipys() -> None:
@@ -247,6 +275,14 @@ def test_differences_that_do_not_vary_are_defined(estimand: str, n: int, value: 
     assert len(found.effect(0.95)) == 4
 
 
+def test_few_differences_that_are_mostly_alike_get_sign_flips() -> None:
+    found = paired(np.array([1.0, 1.0, 0.0, -1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 1.0]))
+    assert (found.test, found.estimand) == ("sign-flip permutation", "mean")
+    assert "are alike" in found.notes[0]
+    assert found.p_value() == stats.binomtest(1, 7).pvalue
+    assert paired(np.tile([1.0, 0.0, -1.0], 10)).test == "paired t"
+
+
 def test_rounding_is_no_variance() -> None:
     differences = np.array([0.3 - 0.2, 0.4 - 0.3, 0.5 - 0.4, 0.1, 0.1, 0.1, 0.1])
     assert np.ptp(differences) > 0
@@ -264,7 +300,8 @@ def test_samples_that_do_not_vary_are_defined(estimand: str) -> None:
     same, apart = unpaired(np.ones(8), np.ones(8), estimand), unpaired(np.ones(8) * 2, np.ones(8), estimand)
     assert same.p_value() == 1.0
     assert apart.p_value() == 2 / math.comb(16, 8)
-    assert apart.interval(0.95) == (1.0, 1.0)
+    assert (same.interval(0.95), apart.interval(0.95)) == ((0.0, 0.0), (1.0, 1.0))
+    assert same.estimand == apart.estimand == estimand
     assert unpaired(np.ones(1), np.ones(8), estimand).p_value() == 1.0
     assert math.isnan(unpaired(np.ones(0), np.ones(8), estimand).difference)
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from celeryflow.compare.contrast import ALL, Effect, Floats, Interval
+from celeryflow.compare.scaled import unit_of
 from celeryflow.compare.student import paired_t
 
 BETS = (0.1, 0.25, 0.5, 1.0, 2.0)
@@ -55,7 +56,7 @@ class SignSymmetry:
 
     def evidence(self, shift: float = 0.0) -> tuple[Floats, Floats]:
         """The processes that bet on differences above, and below, `shift`; logarithms, shape (n,)."""
-        moved = self.differences - shift
+        moved = (self.differences - shift) / unit_of(self.differences)
         scale = np.sqrt(np.cumsum(moved**2) / np.arange(1, self.n + 1))
         scaled = np.divide(moved, scale, out=np.zeros_like(moved), where=scale > 0)
         bets = np.outer(BETS, scaled)

@@ -16,6 +16,7 @@ from celeryflow.compare.power import RANKS, each_needed, pairs_needed
 from celeryflow.compare.question import Question
 from celeryflow.compare.ranks import Omnibus
 from celeryflow.compare.results import Results
+from celeryflow.compare.scaled import Scaled, unit_of
 from celeryflow.compare.scores import imputed, pairs
 from celeryflow.compare.student import corrected_t, paired_t
 from celeryflow.compare.verdicts import Judged, Pair, Rules, glance, judge, winner
@@ -62,9 +63,12 @@ class Analysis:
         return {(names[i], names[j]): self._contrast(scores[:, i], scores[:, j]) for i, j in pairs(names)}
 
     def _contrast(self, a: Floats, b: Floats) -> Contrast:
-        asked = self.question
+        asked, unit = self.question, unit_of(a, b)
+        if unit != 1.0:
+            return Scaled(self._contrast(a / unit, b / unit), unit)
         if asked.design == "split":
-            return unpaired(a[np.isfinite(a)], b[np.isfinite(b)], asked.estimand)
+            level = asked.alpha / len(pairs(asked.algorithms))
+            return unpaired(_known(a), _known(b), asked.estimand, level, asked.seed)
         if asked.is_sequential:
             return SignSymmetry(_known((a - b)[self._order]), asked.estimand)
         differences = _known(a - b)
@@ -157,11 +161,13 @@ def _known(values: Floats) -> Floats:
 
 def _spread(a: Floats, b: Floats, is_split: bool) -> float | None:
     """Standard deviation of the differences, or of one side; None where fewer than two items tell it."""
+    unit = unit_of(a, b)
+    a, b = a / unit, b / unit
     if is_split:
-        a, b = a[np.isfinite(a)], b[np.isfinite(b)]
-        return math.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2.0) if min(len(a), len(b)) > 1 else None
-    differences = (a - b)[np.isfinite(a) & np.isfinite(b)]
-    return float(np.std(differences, ddof=1)) if len(differences) > 1 else None
+        a, b = _known(a), _known(b)
+        return unit * math.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2.0) if min(len(a), len(b)) > 1 else None
+    differences = _known(a - b)
+    return unit * float(np.std(differences, ddof=1)) if len(differences) > 1 else None
 
 
 def mean_interval(values: Floats, level: float, test_over_train: float | None = None) -> tuple[float, Interval]:
@@ -169,6 +175,9 @@ def mean_interval(values: Floats, level: float, test_over_train: float | None = 
     known = values[np.isfinite(values)]
     if not len(known):
         return float("nan"), Interval(float("nan"), float("nan"))
+    if (unit := unit_of(known)) != 1.0:
+        mean, (low, high) = mean_interval(known / unit, level, test_over_train)
+        return unit * mean, Interval(unit * low, unit * high)
     mean = float(np.mean(known))
     if len(known) == 1:
         return mean, Interval(float("-inf"), float("inf"))

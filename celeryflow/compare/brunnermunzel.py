@@ -24,14 +24,16 @@ class BrunnerMunzel:
     ----------
     a, b : array of float, shapes (n,) and (m,)
         n, m >= 2.
+    estimand : str
+        What the difference is said to be: of two sides that do not vary, the mean one as well.
     """
 
     a: Floats
     b: Floats
     notes: tuple[str, ...] = ()
+    estimand: str = "median"
 
     test = "Brunner-Munzel"
-    estimand = "median"
 
     @property
     def n(self) -> int:
@@ -84,7 +86,8 @@ class BrunnerMunzel:
 
     def interval(self, level: float) -> Interval:
         """As of Contrast: from one difference to another."""
-        return inverted(self._differences, (1.0 - level) / 2.0, self.p_greater, self.p_less)
+        size = max(float(np.max(np.abs(self.a))), float(np.max(np.abs(self.b))))
+        return inverted(self._differences, (1.0 - level) / 2.0, self.p_greater, self.p_less, size)
 
     def effect(self, level: float) -> Effect:
         """Cliff's delta, ``P(a > b) - P(a < b)``: -1 to 1, with the interval of Brunner and Munzel's t."""

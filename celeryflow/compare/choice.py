@@ -9,9 +9,16 @@ from celeryflow.compare.contrast import Contrast, Floats, Unknown, is_constant
 from celeryflow.compare.signedrank import SignedRank
 from celeryflow.compare.signflip import Constant, SignFlip
 from celeryflow.compare.student import StudentT, corrected_t, paired_t, welch
+from celeryflow.compare.studentized import PermutedBrunnerMunzel
 
 FEW = 6
 """Below it no exact rank or permutation test of pairs can reach 0.05 (6 give 2/2**6 = 0.031): the paired t is used."""
+
+SOME, MANY = 10, 30
+"""Values from which on quantiles of t serve for Brunner and Munzel's statistic; and for what is tied, or far out."""
+
+TIED = "assumes symmetric differences; so many of so few are alike that a t test would reject too often"
+"""What is said of sign flips that nobody asked for."""
 
 ESTIMANDS = ("mean", "median")
 
@@ -25,7 +32,7 @@ def paired(differences: Floats, estimand: str = "mean", method: str = "t", seed:
         Score of a minus score of b, item by item; finite.
     estimand : {"mean", "median"}
         Paired t, or Wilcoxon's signed ranks. Fewer than 6 differences get the paired t, those that do not vary the
-        sign-flip test: each with a note.
+        sign-flip test, and so do few that take few values (`is_tied`): each with a note.
     method : {"t", "permutation"}
         Of the mean: Student's t, or the sign-flip permutation test.
     seed : int
@@ -36,14 +43,28 @@ def paired(differences: Floats, estimand: str = "mean", method: str = "t", seed:
         return _unknown(n, differences, estimand, "cohen_dz")
     if is_constant(differences):
         return Constant(n, float(differences[0]), estimand)
-    if n < FEW and not (estimand == "mean" and method == "permutation"):
+    if n < FEW:
         return _noted(paired_t(differences), f"{n} pairs only: the paired t test, which takes them to be normal")
     if estimand == "median":
         return SignedRank(differences)
-    return SignFlip(differences, seed) if method == "permutation" else paired_t(differences)
+    if method == "permutation":
+        return SignFlip(differences, seed)
+    if is_tied(differences):
+        return SignFlip(differences, seed, notes=(TIED,))
+    return paired_t(differences)
 
 
-def unpaired(a: Floats, b: Floats, estimand: str = "mean") -> Contrast:
+def is_tied(differences: Floats) -> bool:
+    """Whether a t test of differences would reject too often: there are under 30, and half of their sizes are repeated.
+
+    Of 10 differences of three algorithms that score 0 or 1, the t tests reject in 6.6 % of the families at 0.05. As the
+    sizes alone decide, and not the signs, the level of the sign-flip test stays what it is.
+    """
+    n, sizes = len(differences), np.abs(differences)
+    return n < MANY and 2 * len(np.unique(np.round(sizes / np.max(sizes), 12))) <= n
+
+
+def unpaired(a: Floats, b: Floats, estimand: str = "mean", level: float = 0.05, seed: int = 0) -> Contrast:
     """The test of two samples that share no items.
 
     Parameters
@@ -53,16 +74,25 @@ def unpaired(a: Floats, b: Floats, estimand: str = "mean") -> Contrast:
     estimand : {"mean", "median"}
         Welch's t, or Brunner and Munzel's test. Where one side has fewer than 6 it is Welch's, and where neither varies
         Brunner and Munzel's: each with a note.
+    level : float
+        At which the pair is judged. Quantiles of Brunner and Munzel's t are too small for fewer than 10 values of a
+        side, and far out, at levels below 0.01, for fewer than 30: there its permutation test is used.
+    seed : int
+        Of the permutations.
     """
     n, m = len(a), len(b)
     if min(n, m) < 2:
         difference = np.array([np.mean(a) - np.mean(b)] if min(n, m) else [])
         return _unknown(n + m, difference, estimand, "cohen_d")
     if is_constant(a) and is_constant(b):
-        return BrunnerMunzel(a, b, ("neither side varies, so that only the order of the values is counted",))
+        note = "neither side varies, so that only the order of the values is counted"
+        return BrunnerMunzel(a, b, (note,), estimand)
     if min(n, m) < FEW:
         return _noted(welch(a, b), f"{n} and {m} items only: Welch's t test, which takes them to be normal")
-    return welch(a, b) if estimand == "mean" else BrunnerMunzel(a, b)
+    if estimand == "mean":
+        return welch(a, b)
+    enough = SOME if level >= 0.01 else MANY
+    return BrunnerMunzel(a, b) if min(n, m) >= enough else PermutedBrunnerMunzel(a, b, seed=seed)
 
 
 def folds(differences: Floats, test_over_train: float) -> Contrast:

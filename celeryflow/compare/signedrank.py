@@ -110,7 +110,7 @@ def rank_biserial(differences: Floats) -> float:
 
 
 def inverted(
-    steps: Floats, tail: float, p_greater: Callable[[float], float], p_less: Callable[[float], float]
+    steps: Floats, tail: float, p_greater: Callable[[float], float], p_less: Callable[[float], float], size: float = 0.0
 ) -> Interval:
     """The interval of the shifts that two one-sided tests do not reject at `tail`.
 
@@ -122,10 +122,12 @@ def inverted(
         Half of what the interval leaves out, in (0, 0.5).
     p_greater, p_less : callable
         One-sided p values of a shift: the first grows with it, the second falls.
+    size : float
+        Of the values that are shifted: a shift beyond all steps has to be seen beside them.
     """
     places = np.unique(steps)
     between = (places[:-1] + places[1:]) / 2.0
-    width = max(float(np.ptp(places)), abs(float(places[0])), 1e-300)
+    width = max(float(np.ptp(places)), abs(float(places[0])), size, 1e-300)
     shifts = [float(places[0] - width), *map(float, between), float(places[-1] + width)]
     # Number of gaps, from the left, whose shifts are rejected as too small; and from the right, as too large.
     low = _first(len(shifts), lambda i: p_greater(shifts[i]) > tail)

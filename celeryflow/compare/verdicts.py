@@ -126,6 +126,6 @@ def _verdict(difference: float, interval: Interval, p_adjusted: float, p_equival
     if rope is not None and p_equivalent <= rules.alpha:
         return EQUIVALENT
     is_outside = rope is None or interval.low > rope.high or interval.high < rope.low
-    if p_adjusted > rules.alpha or not is_outside or difference == 0 or difference != difference:
+    if not (p_adjusted <= rules.alpha and is_outside and abs(difference) > 0):  # nor where one is no number
         return INCONCLUSIVE
     return BETTER if (difference < 0) == rules.is_lower_better else WORSE

@@ -1,0 +1,131 @@
+"""The Brunner-Munzel test of small samples: its statistic, and how that is distributed if the values are dealt anew."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from celeryflow.compare.brunnermunzel import BrunnerMunzel
+from celeryflow.compare.contrast import Floats
+
+DRAWS = 9999
+"""Deals that are drawn, where there are more of them; up to so many, every one is gone through."""
+
+_AT_ONCE, _ROUNDING = 500_000, 1e-9
+
+
+@dataclass(frozen=True)
+class PermutedBrunnerMunzel(BrunnerMunzel):
+    """Brunner and Munzel's test with the quantiles of its studentized permutation distribution.
+
+    Its t quantiles are too small for few values: of six algorithms with six values each, 17 % of the families had a
+    false difference at alpha = 0.05. The values of both sides are dealt out anew, and the statistic of each deal says
+    what is usual (Neubert and Brunner, 2007, "A studentized permutation test for the non-parametric Behrens-Fisher
+    problem"): exact where both sides have one distribution, and as good as the t quantiles where only the median of
+    ``a - b`` is zero. Intervals use the same quantiles (Pauly, Asendorf and Konietschke, 2016).
+
+    Attributes
+    ----------
+    seed : int
+        Of the deals drawn where there are too many to go through all.
+    """
+
+    seed: int = 0
+
+    test = "Brunner-Munzel permutation"
+
+    @property
+    def smallest_p(self) -> float:
+        """The deal seen and its mirror image, of all that are looked at."""
+        return 2.0 / (math.comb(self.n, len(self.a)) if is_complete(self.n, len(self.a)) else DRAWS + 1)
+
+    @cached_property
+    def _usual(self) -> Floats:
+        from scipy import stats
+
+        ranks = np.sort(stats.rankdata(np.concatenate([self.a, self.b])))
+        return usual(tuple(ranks.tolist()), len(self.a), self.seed)
+
+    def _p(self, shift: float, alternative: str) -> float:
+        moved = np.concatenate([self.a - shift, self.b])
+        seen = float(statistics(moved[None, :], len(self.a))[0])
+        slack = _ROUNDING * max(1.0, abs(seen)) if math.isfinite(seen) else 0.0
+        deals, drawn = self._usual, 0 if is_complete(self.n, len(self.a)) else 1  # the deal seen, beside those drawn
+        at_least = len(deals) - int(np.searchsorted(deals, seen - slack, side="left"))
+        at_most = int(np.searchsorted(deals, seen + slack, side="right"))
+        greater, less = (max(1, count + drawn) / (len(deals) + drawn) for count in (at_least, at_most))
+        return {"greater": greater, "less": less}.get(alternative, min(1.0, 2.0 * min(greater, less)))
+
+
+@lru_cache(maxsize=64)
+def usual(ranks: tuple[float, ...], first: int, seed: int = 0) -> Floats:
+    """The statistic of each deal of values that have these ranks; ranks are all that it depends on.
+
+    Parameters
+    ----------
+    ranks : tuple of float
+        Of all values, sorted; those of equal values are their mean.
+    first : int
+        How many go to the first side.
+    seed : int
+        Of the deals drawn where there are more than `DRAWS`.
+
+    Returns
+    -------
+    array of float
+        Sorted. The deal seen is one of them where they are complete.
+    """
+    values = np.asarray(ranks)
+    found = [statistics(values[deals], first) for deals in _deals(len(ranks), first, seed)]
+    return np.asarray(np.sort(np.concatenate(found)), dtype=np.float64)
+
+
+def is_complete(n: int, first: int) -> bool:
+    """Whether every deal is gone through."""
+    return math.comb(n, first) <= DRAWS
+
+
+def _deals(n: int, first: int, seed: int) -> Iterator[npt.NDArray[np.intp]]:
+    """Orders of all values, of which `first` go to the first side; shape (some, n) each."""
+    if is_complete(n, first):
+        everyone = set(range(n))
+        yield np.array([[*chosen, *(everyone - set(chosen))] for chosen in itertools.combinations(range(n), first)])
+        return
+    random, left = np.random.default_rng(seed), DRAWS
+    while left:
+        some = min(left, max(1, _AT_ONCE // n))
+        yield np.argsort(random.random((some, n)), axis=1)
+        left -= some
+
+
+def statistics(values: Floats, first: int) -> Floats:
+    """Brunner and Munzel's statistic, positive where the first side is larger; endless where both sides are apart.
+
+    Parameters
+    ----------
+    values : array of float, shape (samples, n + m)
+        The values of both sides.
+    first : int
+        How many of them, at the front, are of the first side: n.
+
+    Returns
+    -------
+    array of float, shape (samples,)
+    """
+    from scipy import stats
+
+    n, m = first, values.shape[1] - first
+    ranks = stats.rankdata(values, axis=1)
+    of_a = (ranks[:, :n] - stats.rankdata(values[:, :n], axis=1)) / m
+    of_b = (ranks[:, n:] - stats.rankdata(values[:, n:], axis=1)) / n
+    error = np.sqrt(of_a.var(axis=1, ddof=1) / n + of_b.var(axis=1, ddof=1) / m)
+    size = of_a.mean(axis=1) - 0.5
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(np.abs(size) < _ROUNDING, 0.0, size / error)
+    return np.asarray(found, dtype=np.float64)
