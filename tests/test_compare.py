@@ -327,6 +327,22 @@ def test_equal_scores_are_no_difference() -> None:
         assert set(here({"a": same, "b": same}, rope=0.1).pairwise()["verdict"]) == {"equivalent"}
 
 
+@pytest.mark.parametrize("design", ["paired", "split"])
+@pytest.mark.parametrize("estimand", ["mean", "median"])
+@pytest.mark.parametrize("unit", [2.0**1000, 2.0**-1040])
+def test_scores_of_any_size_are_judged_alike(design: str, estimand: str, unit: float) -> None:
+    options: dict[str, Any] = {"design": design, "estimand": estimand, "data": ITEMS * 2}
+    usual = here(**options)
+    report = here(metrics={"score": lambda output, item: output * unit}, **options)
+    same = ["p_value", "p_adjusted", "effect_size", "test", "verdict"]
+    pd.testing.assert_frame_equal(report.pairwise()[same], usual.pairwise()[same], rtol=1e-6)
+    for name in ("difference", "ci_low", "ci_high"):
+        assert report.pairwise()[name].tolist() == pytest.approx((usual.pairwise()[name] * unit).tolist(), rel=1e-6)
+    assert report.summary()["score_mean"].tolist() == pytest.approx((usual.summary()["score_mean"] * unit).tolist())
+    assert report.power(unit) == usual.power(1.0)
+    assert report.winner == usual.winner
+
+
 def test_the_smallest_p_value_that_few_items_can_give_is_told() -> None:
     report = here(THREE, ITEMS[:6], estimand="median")
     assert "no p value below 0.0312" in report.recommendation
@@ -460,6 +476,44 @@ def test_trials_of_an_earlier_comparison_are_taken_over(runtime: Runtime, execut
     again = cf.compare({"same": same, "counted": counted}, ITEMS, {"score": score}, warmup=0, reuse=first)
     assert len(executions.notes()) == 12
     pd.testing.assert_frame_equal(first.pairwise(), again.pairwise())
+
+
+@pytest.mark.filterwarnings("ignore::celeryflow.ComparisonWarning")  # of what has come when it is cancelled
+def test_one_job_is_one_comparison_that_goes_on_where_it_was_cancelled(
+    runtime: Runtime, executions: Executions, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+
+    def waits(x: float) -> float:
+        while x == ITEMS[2] and not gate.exists():
+            time.sleep(0.01)
+        executions.note("waits")
+        return x * 2
+
+    def asked(**options: Any) -> Report:
+        given = {"job_id": "waits-or-same", "warmup": 0, **options}
+        return cf.compare({"same": same, "waits": waits}, ITEMS, {"score": score}, **given)
+
+    first = asked(wait=False)
+    deadline = time.monotonic() + 20
+    while len(first.trials()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert asked(wait=False).run.id == first.run.id
+    first.run.cancel()
+    first.wait(20)
+    assert first.is_over
+    assert len(first.trials()) < 24
+    gate.touch()
+    again = asked(alpha=0.01)
+    assert again.run.id == first.run.id
+    assert len(again.trials()) == len(first.trials()) == 24
+    ran = len(executions.notes())
+    assert 12 <= ran < 24  # what was not stored yet when it was cancelled ran again
+    assert first.winner == "waits"
+    assert asked().run.id == first.run.id
+    assert len(executions.notes()) == ran
+    assert asked(seed=1).run.id != first.run.id
+    assert len(executions.notes()) == ran + 12
 
 
 def test_a_comparison_is_a_workflow_and_its_report_travels(runtime: Runtime) -> None:

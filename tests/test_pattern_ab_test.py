@@ -61,6 +61,24 @@ def test_the_same_test_runs_on_other_data_and_is_one_job() -> None:
     assert len(wf.run(ITEMS[:6]).result().trials()) == 12
 
 
+def test_it_may_stop_when_the_answer_is_there() -> None:
+    wf = ab_test({"rounded": rounded, "floored": floored}, metrics={"accuracy": accuracy}, truth=truth, sequential=True)
+    items = [n / 2 for n in range(1, 121)]
+    job = wf.options(job_id=f"ab-{next(_numbers)}")
+    run = job.run(items)
+    report = run.result()
+
+    assert report.winner == "rounded"
+    assert len(report.trials()) < 120
+    assert f"saved {240 - len(report.trials())} of 240 trials" in report.recommendation
+    assert run.phases().phase.tolist() == ["trials", "report"]
+    assert job.run(items).id == run.id
+    here = cf.compare(
+        {"rounded": rounded, "floored": floored}, items, {"accuracy": accuracy}, truth, sequential=True, inline=True
+    )
+    assert len(here.trials()) == len(report.trials())
+
+
 def test_an_algorithm_that_fails_loses_rows_and_not_the_comparison() -> None:
     def broken(x: float) -> int:
         raise ValueError("no")
@@ -94,7 +112,8 @@ GOOD: dict[str, Any] = {"algorithms": {"a": rounded, "b": floored}, "metrics": {
         ({"design": "both"}, "design="),
         ({"sed": 1}, "ab_test has no option 'sed'. Did you mean 'seed'"),
         ({"inline": True}, "ab_test has no option 'inline'"),
-        ({"sequential": True}, "ab_test has no option 'sequential'"),
+        ({"sequential": 1}, "sequential="),
+        ({"sequential": True, "design": "split"}, "sequential="),
         ({"data": [1]}, "ab_test has no option 'data'"),
     ],
 )

@@ -42,6 +42,7 @@ def compare(
     wait: bool = True,
     method: str = "t",
     reuse: Report | Run[Any] | str | None = None,
+    job_id: str | None = None,
 ) -> Report:
     """Which of several algorithms is better, by trials on the workers.
 
@@ -104,6 +105,9 @@ def compare(
         Of ``estimand="mean"`` and ``"paired"``: Student's t, or the sign-flip permutation test and its interval.
     reuse : Report, Run, str or "latest", optional
         Take the trials that an earlier comparison has, where nothing that they depend on has changed.
+    job_id : str, optional
+        Whoever asks the same under it gets the one run that there is, live or finished; one that failed, was cancelled
+        or is stalled goes on. As of ``Workflow.options``; not with `inline`.
 
     Returns
     -------
@@ -145,7 +149,7 @@ def compare(
         max_failure_rate=max_failure_rate,
     ).prepare(data)  # fmt: skip
     earlier = reuse.run if isinstance(reuse, Report) else reuse
-    report = _trials(prepared, inline, wait, earlier, "compare")
+    report = _trials(prepared, inline, wait, earlier, "compare", job_id)
     return report.wait() if wait or inline else report
 
 
@@ -168,6 +172,7 @@ def sweep(
     inline: bool = False,
     wait: bool = True,
     reuse: Sweep | Run[Any] | str | None = None,
+    job_id: str | None = None,
 ) -> Sweep:
     """Which setting of one algorithm does best, by trials on the workers: every setting on every item.
 
@@ -192,6 +197,8 @@ def sweep(
         The intervals are at 1 - alpha.
     reuse : Sweep, Run, str or "latest", optional
         Take the trials that an earlier sweep has.
+    job_id : str, optional
+        As of ``cf.compare``; the items held out are a job of their own, ``{job_id}.holdout``.
 
     Returns
     -------
@@ -227,12 +234,13 @@ def sweep(
     settings, prepared = prepare(wf_or_fn, data, tried, metrics, truth=truth, **options)
     if holdout is not None:
         prepare(wf_or_fn, holdout, tried[:1], metrics, **options)  # what is wrong with it is said before all trials
-    report = _trials(prepared, inline, wait, reuse.run if isinstance(reuse, Sweep) else reuse, "sweep")
+    report = _trials(prepared, inline, wait, reuse.run if isinstance(reuse, Sweep) else reuse, "sweep", job_id)
     found = Sweep(settings, report)
     if holdout is None:
         return found
     _, held = prepare(wf_or_fn, holdout, [found.best_params], metrics, **options)
-    return Sweep(settings, report, _trials(held, inline, True, None, "holdout"))
+    held_job = None if job_id is None else f"{job_id}.holdout"
+    return Sweep(settings, report, _trials(held, inline, True, None, "holdout", held_job))
 
 
 def load_report(path: str | PathLike[str]) -> Report:
@@ -255,12 +263,16 @@ def load_report(path: str | PathLike[str]) -> Report:
     return read(path)
 
 
-def _trials(prepared: Prepared, inline: bool, wait: bool, reuse: Run[Any] | str | None, name: str) -> Report:
+def _trials(
+    prepared: Prepared, inline: bool, wait: bool, reuse: Run[Any] | str | None, name: str, job_id: str | None
+) -> Report:
     """The report of the trials, run here or on workers; with `wait` of all of them."""
+    from celeryflow.compare.comparison import trials
     from celeryflow.compare.report import Report
-    from celeryflow.compare.sequential import body, run_here
+    from celeryflow.compare.sequential import run_here
     from celeryflow.workflow import Workflow, workflow
 
+    traced: Workflow[..., Any] = workflow(name=name)(partial(trials, prepared)).options(job_id=job_id)
     if inline:
         started = time.time()
         rows = run_here(prepared) if prepared.outline.question.is_sequential else prepared.rows()
@@ -268,10 +280,7 @@ def _trials(prepared: Prepared, inline: bool, wait: bool, reuse: Run[Any] | str 
         return Report(
             prepared.outline, rows, max([started, *(row.started_at for row in rows if isinstance(row, tuple))])
         )
-    is_sequential = prepared.outline.question.is_sequential
-    traced = partial(body, prepared) if is_sequential else prepared.mapped
-    trials: Workflow[[], Any] = workflow(traced, name=name)  # type: ignore[call-overload]
-    run = trials.submit(reuse=reuse)
+    run = traced.submit(reuse=reuse)
     if wait:
         run.wait_or_cancel()
     return Report(prepared.outline, run=run)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from celeryflow.compare import crossval
+from celeryflow.compare import crossval, sequential
 from celeryflow.compare.data import MADE_ITEMS, Items, read_items, read_truth
 from celeryflow.compare.plan import Planned, plan
 from celeryflow.compare.question import Named, Question, check, check_metrics, named, whole
@@ -15,6 +15,7 @@ from celeryflow.compare.results import Results, collect
 from celeryflow.compare.trial import Row, Trial
 from celeryflow.errors import ComparisonError
 from celeryflow.graph.refs import Unmapped
+from celeryflow.graph.trace import phase
 from celeryflow.step import step
 from celeryflow.workflow import Workflow, workflow
 
@@ -224,13 +225,15 @@ def _check_folds(question: Question, truth: Any) -> None:
         raise ComparisonError("truth= is y with cv=. Leave it out.")
 
 
-def comparison(algorithms: Any, metrics: Any, **options: Any) -> Workflow[[Any], Any]:
-    """A workflow of one parameter, the data, whose result is the `Report`; for workflows that compare.
+def comparison(algorithms: Any, metrics: Any, name: str = "compare", **options: Any) -> Workflow[..., Any]:
+    """A workflow of one parameter, the data, whose result is the `Report`; for comparisons that are made again.
 
     Parameters
     ----------
     algorithms, metrics, **options
-        As of ``cf.compare``, but `inline` and `wait`.
+        As of ``cf.compare``, but `inline`, `wait`, `reuse` and `job_id`, which a workflow has of its own.
+    name : str
+        Of the workflow.
 
     Raises
     ------
@@ -241,12 +244,28 @@ def comparison(algorithms: Any, metrics: Any, **options: Any) -> Workflow[[Any],
 
     def compare(data: Any) -> Any:
         prepared = designed.prepare(data)
-        return step(_report, name="report")(Unmapped(prepared.outline).value, time.time(), prepared.mapped())
+        with phase("trials"):
+            begun = step(begin, priority=9)()
+            rows = trials(prepared)
+        with phase("report"):
+            return step(report)(prepared.outline, rows, begun)
 
-    return workflow(compare, name="compare")  # type: ignore[call-overload, no-any-return]
+    return workflow(name=name)(compare)
 
 
-def _report(outline: Outline, submitted_at: float, rows: Sequence[Row | BaseException | None]) -> Any:
+def trials(prepared: Prepared) -> Any:
+    """All trials of a comparison, or those that a sequential one needs, in a workflow's body."""
+    return sequential.body(prepared) if prepared.outline.question.is_sequential else prepared.mapped()
+
+
+def begin() -> float:
+    """The time, since when trials wait for a worker. As a step, so that the same comparison stays the same job."""
+    return time.time()
+
+
+def report(outline: Outline, rows: Any, begun: float) -> Any:
+    """What came of the trials: a row each, or how far a sequential comparison has come."""
     from celeryflow.compare.report import Report
 
-    return Report(outline, rows, submitted_at)
+    found = sequential.rows_of(outline, rows.value) if outline.question.is_sequential else rows
+    return Report(outline, found, begun)

@@ -40,12 +40,14 @@ class Report:
         submitted_at: float = 0.0,
         run: Run[Any] | None = None,
     ) -> None:
-        self._outline, self._rows, self._submitted_at, self.run = outline, rows, submitted_at, run
-        self._final: Analysis | None = None
+        self._outline, self._given, self._submitted_at, self.run = outline, rows or [], submitted_at, run
+        self._final: tuple[int, Analysis] | None = None
+        self._warned_of: Analysis | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         rows, submitted_at = self._plain()
-        return {"_outline": self._outline, "_rows": rows, "_submitted_at": submitted_at, "run": None, "_final": None}
+        kept = {"_outline": self._outline, "_given": rows, "_submitted_at": submitted_at}
+        return {**kept, "run": None, "_final": None, "_warned_of": None}
 
     def _plain(self) -> tuple[list[Row | None], float]:
         """Rows without exceptions, which may not pickle."""
@@ -221,32 +223,30 @@ class Report:
         return f"{done} of {len(self._outline.planned)} trials"
 
     def _analysis(self) -> Analysis:
-        if self._final is not None:
-            return self._final
-        is_over, found = self.is_over, self.analysis()
-        if is_over:
-            self._final = found
+        found = self.analysis()
+        if self.is_over and self._warned_of is not found:
+            self._warned_of = found
             self._warn(found)
         return found
 
     def analysis(self) -> Analysis:
         """The statistics of what has come; nobody is warned of anything."""
+        generation = 0 if self.run is None else self.run.snapshot().generation
+        if self._final is not None and self._final[0] == generation:  # a resume begins a new one
+            return self._final[1]
         is_over = self.is_over
         found = Analysis(self._outline.question, self._outline.results(*self._read()))
         if is_over:
             self._refuse_no_numbers(found)
+            self._final = generation, found
         return found
 
     def _read(self) -> tuple[Sequence[Row | BaseException | None], float]:
-        if self._rows is not None or self.run is None:
-            return self._rows or [], self._submitted_at
-        is_over = self.run.snapshot().status.is_terminal
+        if self.run is None:
+            return self._given, self._submitted_at
         ended = self._looked_at() if self.question.is_sequential else self.run.value(STEP, partial=True).as_dict()
         rows = [ended.get(at) for at in range(len(self._outline.planned))]
-        submitted_at = self.run.snapshot().submitted_at or 0.0
-        if is_over:
-            self._rows, self._submitted_at = rows, submitted_at
-        return rows, submitted_at
+        return rows, self.run.snapshot().submitted_at or 0.0
 
     def _looked_at(self) -> dict[int, Row | BaseException]:
         """What counted at the latest look of a sequential comparison."""

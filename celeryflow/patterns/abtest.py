@@ -27,21 +27,17 @@ be split and answers are to be served (a comparison throws the outputs away).
 from __future__ import annotations
 
 import inspect
-import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from celeryflow.compare import compare, comparison
 from celeryflow.errors import InvalidOptionError, did_you_mean
-from celeryflow.graph.trace import phase
-from celeryflow.step import step
-from celeryflow.workflow import Workflow, workflow
 
 if TYPE_CHECKING:
     from celeryflow.compare.report import Report
+    from celeryflow.workflow import Workflow
 
 PATTERN = "ab_test"
-OF_A_CALL = {"algorithms", "data", "metrics", "truth", "inline", "wait", "reuse", "sequential"}
+OF_A_CALL = {"algorithms", "data", "metrics", "truth", "inline", "wait", "reuse", "job_id"}
 """Arguments of ``cf.compare`` that are no part of the design, or that a workflow has of its own."""
 
 
@@ -57,7 +53,8 @@ def ab_test(algorithms: Any, *, metrics: Any, truth: Any = None, **design: Any) 
     truth : sequence or callable, optional
         The truth of each item, or a function of the item.
     **design
-        As of ``cf.compare``: `design`, `repeats`, `seed`, `alpha`, `rope`, `correction`, `timeout_s` and so on.
+        As of ``cf.compare``: `design`, `repeats`, `seed`, `alpha`, `rope`, `correction`, `timeout_s` and so on;
+        with `sequential` it looks after every item, and stops when the answer is there.
 
     Returns
     -------
@@ -86,26 +83,4 @@ def ab_test(algorithms: Any, *, metrics: Any, truth: Any = None, **design: Any) 
     for name in design:
         if name not in known:
             raise InvalidOptionError(f"{PATTERN} has no option {name!r}.{did_you_mean(name, known, 'options')}")
-    designed = comparison.design(algorithms, metrics, truth=truth, **design)
-
-    def body(data: Any) -> Any:
-        prepared = designed.prepare(data)
-        with phase("trials"):
-            begun = step(begin, priority=9)()
-            rows = prepared.mapped()
-        with phase("report"):
-            return step(report)(prepared.outline, rows, begun)
-
-    return workflow(name=PATTERN)(body)
-
-
-def begin() -> float:
-    """The time, since when trials wait for a worker. As a step, so that the same comparison stays the same job."""
-    return time.time()
-
-
-def report(outline: comparison.Outline, rows: Sequence[Any], begun: float) -> Report:
-    """What came of the trials."""
-    from celeryflow.compare.report import Report
-
-    return Report(outline, rows, begun)
+    return comparison.comparison(algorithms, metrics, name=PATTERN, truth=truth, **design)
