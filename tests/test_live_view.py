@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 import pytest
 from conftest import Runtime
-from front_end import WIDGET, FrontEnd
+from front_end import WIDGET, Display, FrontEnd
 from nbclient import NotebookClient
 
 import celeryflow as cf
@@ -83,6 +83,18 @@ def whisper(word):
 
 run = whisper.run(secret)
 etl.run(secret, length=3)
+"""
+
+COMPARE = """
+def nearly(item):
+    while item == 7 and not Path(GATE).exists():
+        time.sleep(0.02)
+    return item + 0.1 * (item % 3)
+
+
+algorithms, metrics = {"<b>double": lambda item: 2 * item, "nearly": nearly}, {"gain": lambda out, item: out - item}
+report = cf.compare(algorithms, range(8), metrics, warmup=0)
+report
 """
 
 THREADS = "[t.name for t in __import__('threading').enumerate() if t.name.startswith('celeryflow-view')]"
@@ -262,6 +274,50 @@ def test_saved_notebook_has_the_final_page_and_no_widget(runtime: Runtime) -> No
     pictures = re.findall(r"data:image/svg\+xml;base64,([\w+/=]+)", kept)
     assert len(pictures) == 4, "one before the run, and one of each"
     assert "opensesame" not in kept + "".join(base64.b64decode(picture).decode() for picture in pictures)
+
+
+# --- comparisons ---------------------------------------------------------------------------
+
+
+def so_far(display: Display) -> int:
+    """How many trials a summary knows of that is marked as not complete; 0 for any other."""
+    found = re.search(r"so far .* (\d+) of 16 trials", display.last["text/plain"])
+    return int(found[1]) if found else 0
+
+
+def test_summary_of_a_comparison_fills_in_below_its_run_until_it_is_the_report(
+    notebook: FrontEnd, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    notebook.run("import celeryflow.view.live.panel as panel; panel.PERIOD_S, panel.SHARE_OF_A_CORE = 0.0, 1.0")
+    execution = notebook.start(f"GATE = {str(gate)!r}\n{COMPARE}")
+    run, summary = notebook.until(lambda: len(found := notebook.under(execution)) == 2 and found)
+    assert WIDGET in run.first
+    assert "so far" in summary.first["text/html"]
+    assert "0 of 16 trials" in summary.first["text/plain"]
+
+    notebook.until(lambda: so_far(summary) >= 4)  # others may be claimed with the one that waits
+    assert "verdict comes with the last trial" in summary.last["text/html"]
+    assert "inconclusive" not in summary.last["text/html"]
+    gate.touch()
+    notebook.finish(execution)
+    assert len(notebook.under(execution)) == 2, "the last expression stands there already"
+    assert set(summary.last) == {"text/html", "text/plain"}
+    assert summary.last["text/html"] == notebook.ask("report._repr_html_()")
+    assert "Use &lt;b&gt;double: on gain it is better" in summary.last["text/html"]
+    assert "so far" not in summary.last["text/html"].lower()
+    assert "<b>double" not in summary.last["text/html"]
+    notebook.until(lambda: notebook.ask(THREADS) == [])
+
+
+def test_comparison_that_goes_on_is_shown_under_the_cell_that_asks_for_it(notebook: FrontEnd, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    source = COMPARE.replace("warmup=0", "warmup=0, wait=False")
+    _, summary = notebook.run(f"GATE = {str(gate)!r}\n{source}")
+    gate.touch()
+    notebook.until(lambda: "★ <b>double" in summary.last["text/plain"])
+    [report] = notebook.run("report")
+    assert report.first["text/html"] == summary.last["text/html"]
 
 
 # --- nothing is left -----------------------------------------------------------------------

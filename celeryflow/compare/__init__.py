@@ -140,6 +140,7 @@ def compare(
     """
     from celeryflow.compare.comparison import design as designed
     from celeryflow.compare.report import Report
+    from celeryflow.compare.shown import beside
 
     prepared = designed(
         algorithms, metrics, truth=truth, stratify=stratify, warmup=warmup, max_trials=max_trials, timeout_s=timeout_s,
@@ -149,7 +150,9 @@ def compare(
         max_failure_rate=max_failure_rate,
     ).prepare(data)  # fmt: skip
     earlier = reuse.run if isinstance(reuse, Report) else reuse
-    report = _trials(prepared, inline, wait, earlier, "compare", job_id)
+    report = _submitted(prepared, inline, earlier, "compare", job_id)
+    if wait and report.run is not None:
+        report.run.wait_or_cancel(beside(report))
     return report.wait() if wait or inline else report
 
 
@@ -221,6 +224,7 @@ def sweep(
     """
     from celeryflow.compare import grid
     from celeryflow.compare.question import whole
+    from celeryflow.compare.shown import beside
     from celeryflow.compare.swept import Sweep, prepare
 
     samples = None if n_samples is None else whole("n_samples", n_samples, 1)
@@ -234,13 +238,14 @@ def sweep(
     settings, prepared = prepare(wf_or_fn, data, tried, metrics, truth=truth, **options)
     if holdout is not None:
         prepare(wf_or_fn, holdout, tried[:1], metrics, **options)  # what is wrong with it is said before all trials
-    report = _trials(prepared, inline, wait, reuse.run if isinstance(reuse, Sweep) else reuse, "sweep", job_id)
-    found = Sweep(settings, report)
-    if holdout is None:
-        return found
-    _, held = prepare(wf_or_fn, holdout, [found.best_params], metrics, **options)
-    held_job = None if job_id is None else f"{job_id}.holdout"
-    return Sweep(settings, report, _trials(held, inline, True, None, "holdout", held_job))
+    earlier = reuse.run if isinstance(reuse, Sweep) else reuse
+    found = Sweep(settings, _submitted(prepared, inline, earlier, "sweep", job_id))
+    if wait and found.run is not None:
+        found.run.wait_or_cancel(beside(found))
+    if holdout is not None:
+        _, held = prepare(wf_or_fn, holdout, [found.best_params], metrics, **options)
+        found.hold(_submitted(held, inline, None, "holdout", None if job_id is None else f"{job_id}.holdout"))
+    return found
 
 
 def load_report(path: str | PathLike[str]) -> Report:
@@ -263,10 +268,8 @@ def load_report(path: str | PathLike[str]) -> Report:
     return read(path)
 
 
-def _trials(
-    prepared: Prepared, inline: bool, wait: bool, reuse: Run[Any] | str | None, name: str, job_id: str | None
-) -> Report:
-    """The report of the trials, run here or on workers; with `wait` of all of them."""
+def _submitted(prepared: Prepared, inline: bool, reuse: Run[Any] | str | None, name: str, job_id: str | None) -> Report:
+    """The report of the trials: run here, or submitted to workers."""
     from celeryflow.compare.comparison import trials
     from celeryflow.compare.report import Report
     from celeryflow.compare.sequential import run_here
@@ -280,7 +283,4 @@ def _trials(
         return Report(
             prepared.outline, rows, max([started, *(row.started_at for row in rows if isinstance(row, tuple))])
         )
-    run = traced.submit(reuse=reuse)
-    if wait:
-        run.wait_or_cancel()
-    return Report(prepared.outline, run=run)
+    return Report(prepared.outline, run=traced.submit(reuse=reuse))

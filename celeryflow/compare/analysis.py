@@ -84,11 +84,11 @@ class Analysis:
     @cached_property
     def failure_rates(self) -> dict[str, float]:
         """Share of the trials of each algorithm that failed; 0 where there was none."""
-        whose, failed = self.results.algorithms, self.results.is_failed
-        return {
-            name: float(np.mean(failed[whose == at])) if np.any(whose == at) else 0.0
-            for at, name in enumerate(self.question.algorithms)
-        }
+        whose, names = self.results.algorithms, self.question.algorithms
+        trials = np.bincount(whose, minlength=len(names))
+        failed = np.bincount(whose[self.results.is_failed], minlength=len(names))
+        rates = failed / np.maximum(trials, 1)
+        return dict(zip(names, rates.tolist(), strict=True))
 
     @cached_property
     def leader(self) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
-from celeryflow.compare import frames, words
+from celeryflow.compare import card, cards, frames, shown, words
 from celeryflow.compare.analysis import Analysis
 from celeryflow.compare.comparison import STEP, Outline
 from celeryflow.compare.question import Question, between
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
+    from celeryflow.compare.card import Card
     from celeryflow.run.run import Run
 
 
@@ -71,7 +72,7 @@ class Report:
         require_altair("report.plot()")
         from celeryflow.compare.charts import charts
 
-        return charts(self._analysis(), self._metric(metric), self.is_over)
+        return charts(self._analysis(), self.metric(metric), self.is_over)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the report to a file (JSON), which ``cf.load_report(path)`` reads; the run is not in it."""
@@ -80,6 +81,11 @@ class Report:
         write(path, self._outline, *self._plain())
 
     # --- how far it is -----------------------------------------------------------------------
+
+    @property
+    def size(self) -> int:
+        """Trials that were planned."""
+        return len(self._outline.planned)
 
     @property
     def is_over(self) -> bool:
@@ -147,7 +153,7 @@ class Report:
 
     def critical_difference(self, metric: str | None = None) -> float:
         """Average ranks that lie further apart than this differ by Nemenyi's test; by default of the primary metric."""
-        return self._analysis().critical_difference(self._metric(metric))
+        return self._analysis().critical_difference(self.metric(metric))
 
     def power(self, effect: float, power: float = 0.8, metric: str | None = None) -> int:
         """Items that a further comparison needs, to find a difference of the size that matters to you.
@@ -183,7 +189,7 @@ class Report:
         if not size:
             raise ComparisonError("effect= is 0. Give the smallest difference that matters, in the metric's unit.")
         chance = between("power", power, asked.alpha, 1.0)
-        return self._analysis().items_needed(self._metric(metric), size, chance)
+        return self._analysis().items_needed(self.metric(metric), size, chance)
 
     @property
     def winner(self) -> str | None:
@@ -206,13 +212,36 @@ class Report:
         """How the trials were made and are judged."""
         return self._outline.question
 
+    # --- how it is shown ---------------------------------------------------------------------
+
+    def card(self, is_first: bool = False) -> Card:
+        """What it comes to at a glance; while its run goes on, so far. With `is_first` as it is before any trial."""
+        if is_first:
+            return cards.of_report(self.blank(), self.size, is_over=False)
+        is_over = self.is_over
+        return cards.of_report(self.analysis(), self.size, is_over)
+
+    def blank(self) -> Analysis:
+        """The statistics of no trial at all."""
+        return Analysis(self.question, self._outline.results([None] * self.size, 0.0))
+
+    def apart(self) -> Report:
+        """The same on a run of its own: for another thread."""
+        return self if self.run is None else Report(self._outline, run=self.run.apart())
+
     def __repr__(self) -> str:
-        head = "Comparison" if self.is_over else f"Comparison so far ({self._progress()})"
-        return f"{head}\n{self.summary().to_string(index=False)}\n{self.recommendation}"
+        return card.text(self.card())
+
+    def _repr_html_(self) -> str:
+        return card.html(self.card())
+
+    def _ipython_display_(self) -> None:
+        shown.display(self)
 
     # --- how it is read ----------------------------------------------------------------------
 
-    def _metric(self, metric: str | None) -> str:
+    def metric(self, metric: str | None) -> str:
+        """The metric of this name; by default the primary one."""
         asked = self._outline.question
         if metric is not None and metric not in asked.metrics:
             raise UnknownError(f"no metric {metric!r}. The metrics: {', '.join(asked.metrics)}.")
@@ -220,7 +249,7 @@ class Report:
 
     def _progress(self) -> str:
         done = len(self._analysis().results.planned)
-        return f"{done} of {len(self._outline.planned)} trials"
+        return f"{done} of {self.size} trials"
 
     def _analysis(self) -> Analysis:
         found = self.analysis()

@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from celeryflow.compare import frames
+from celeryflow.compare import card, cards, frames, shown
 from celeryflow.compare.analysis import Analysis
 from celeryflow.compare.comparison import Prepared, design
 from celeryflow.compare.grid import Setting, bound, labelled
 from celeryflow.compare.report import Report
 from celeryflow.errors import ComparisonError
+from celeryflow.view.live.shown import settle
 
 if TYPE_CHECKING:
+    from celeryflow.compare.card import Card
     from celeryflow.run.run import Run
+
+
+OPTIMISTIC = "The best of several scores is partly luck, and so far it is the best of few items."
 
 
 class Sweep:
@@ -28,9 +33,18 @@ class Sweep:
         The run whose items are the trials; None where it ran in this process.
     """
 
-    def __init__(self, settings: dict[str, Setting], report: Report, holdout: Report | None = None) -> None:
-        self._settings, self._report, self._holdout = settings, report, holdout
+    def __init__(self, settings: dict[str, Setting], report: Report) -> None:
+        self._settings, self._report = settings, report
+        self._held: list[Report] = []
         self.run: Run[Any] | None = report.run
+
+    def hold(self, report: Report) -> None:
+        """Take what the best setting gives on the items held out, and wait for it."""
+        if report.run is not None:
+            report.run.wait_or_cancel()
+        self._held.append(report)
+        if self.run is not None:
+            settle(self.run.id)
 
     def trials(self) -> pd.DataFrame:
         """A row a trial that has ended: a column a parameter, then as of ``Report.trials``."""
@@ -65,9 +79,9 @@ class Sweep:
     @property
     def holdout(self) -> pd.DataFrame | None:
         """What the best setting gave on the items held out, as of ``summary``; None where there were none."""
-        if self._holdout is None:
+        if not self._held:
             return None
-        return frames.summary(self._holdout.analysis(), recommended=None).drop(columns="recommended")
+        return frames.summary(self._held[0].analysis(), recommended=None).drop(columns="recommended")
 
     @property
     def recommendation(self) -> str:
@@ -82,9 +96,9 @@ class Sweep:
             f"mean {mean:.4g} [{interval.low:.4g}, {interval.high:.4g}]. That is optimistic, as the best of several "
             "scores is partly luck"
         )
-        if self._holdout is None:
+        if not self._held:
             return f"{said}: give holdout= items that no setting was chosen by."
-        alone, ends = self._holdout.analysis().mean(metric, 0)
+        alone, ends = self._held[0].analysis().mean(metric, 0)
         return f"{said}; on the items held out it is {alone:.4g} [{ends.low:.4g}, {ends.high:.4g}]."
 
     def wait(self, timeout_s: float | None = None) -> Sweep:
@@ -93,9 +107,33 @@ class Sweep:
             self.run.wait(timeout_s)
         return self
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no more trials come."""
+        return self._report.is_over
+
+    def card(self, is_first: bool = False) -> Card:
+        """As of Report."""
+        is_over = not is_first and self.is_over
+        found = self._report.blank() if is_first else self._report.analysis()
+        best = self._best(found) if is_over else None
+        answer = self.recommendation if is_over else OPTIMISTIC
+        return cards.of_sweep(found, self._report.size, is_over, best, answer)
+
+    def apart(self) -> Sweep:
+        """As of Report."""
+        twin = Sweep(self._settings, self._report.apart())
+        twin._held = self._held
+        return twin
+
     def __repr__(self) -> str:
-        head = "Sweep" if self._report.is_over else "Sweep so far"
-        return f"{head}\n{self.summary().head(10).to_string(index=False)}\n{self.recommendation}"
+        return card.text(self.card())
+
+    def _repr_html_(self) -> str:
+        return card.html(self.card())
+
+    def _ipython_display_(self) -> None:
+        shown.display(self)
 
     def _with_settings(self, frame: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
         parameters = next(iter(self._settings.values()))
@@ -105,11 +143,9 @@ class Sweep:
         return pd.concat([given, frame], axis=1)
 
     def _best(self, found: Analysis) -> str | None:
-        asked, metric = found.question, found.question.primary
-        sign = -1.0 if metric in asked.lower_is_better else 1.0
-        scores = found.scores(metric)
-        with np.errstate(invalid="ignore"):
-            means = sign * np.array([found.mean(metric, at)[0] for at in range(scores.shape[1])])
+        asked = found.question
+        sign = -1.0 if asked.primary in asked.lower_is_better else 1.0
+        means = sign * cards.mean_scores(found)
         means[[found.failure_rates[name] > asked.max_failure_rate for name in asked.algorithms]] = np.nan
         return None if np.all(np.isnan(means)) else asked.algorithms[int(np.nanargmax(means))]
 

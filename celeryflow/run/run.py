@@ -20,7 +20,7 @@ from celeryflow.run.watch import Watch
 from celeryflow.runtime.reuse.explain import Explanation
 from celeryflow.runtime.snapshot.record import StepRecord
 from celeryflow.runtime.sources import Source
-from celeryflow.view.live.shown import go_on, settle, show, waiting
+from celeryflow.view.live.shown import Beside, go_on, settle, show, waiting
 
 R = TypeVar("R")
 
@@ -79,11 +79,13 @@ class Run(Followed, Generic[R]):
                 notice = f"run {self.id!r}: {unserved_notice(queue, steps)}"
                 warnings.warn(notice, UnservedQueueWarning, stacklevel=5)
 
-    def wait_or_cancel(self) -> Run[R]:
+    def wait_or_cancel(self, beside: Beside | None = None) -> Run[R]:
         """Wait for the end. An interrupt cancels the run, and waits until its steps have stopped; a second leaves."""
         with ExitStack() as view:
             try:
-                view.enter_context(waiting(self.id, self._watch))  # an interrupt may come as soon as the run is seen
+                view.enter_context(
+                    waiting(self.id, self._watch, beside)
+                )  # an interrupt may come as soon as the run is seen
                 return self.wait()
             except KeyboardInterrupt:
                 self.cancel("interrupted")
@@ -185,9 +187,13 @@ class Run(Followed, Generic[R]):
     def _watch(self) -> Watch:
         return Watch(self.id, self._source)
 
-    def _ipython_display_(self) -> None:
-        if not show(self.id, self._watch):
+    def _ipython_display_(self, beside: Beside | None = None) -> None:
+        if not show(self.id, self._watch, beside):
             raise NotImplementedError  # IPython then takes the text, or the static page
+
+    def apart(self) -> Run[R]:
+        """The same run, with a Snapshot of its own: for another thread."""
+        return Run(self.id, self._source)
 
     # --- values --------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from html import escape
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from celeryflow.graph.model import Graph
 from celeryflow.view import words
 from celeryflow.view.html import html
+from celeryflow.view.live.display import Display
 from celeryflow.view.live.follower import Look
 from celeryflow.view.live.where import Cell
 from celeryflow.view.text import text
@@ -50,11 +50,10 @@ class Page:
         self.cell = cell
         self._browser, self._is_text = browser, is_text
         self._name, self._run_id = words.plain(graph.name, 80), words.plain(run_id, 80)
-        self._id = f"celeryflow-{secrets.token_hex(8)}"
+        self._display = Display()
         self._opened_at = time.monotonic()
         self._next_at = 0.0
-        self._kept: dict[str, object] = {}
-        self._publish(self._first(), is_new=True)
+        self._display.publish(self._first())
 
     @property
     def tick_s(self) -> float:
@@ -65,7 +64,7 @@ class Page:
         """Keep the run's end; while it goes on once how it stands, and more often if nobody shows it otherwise."""
         began = time.monotonic()
         if look.is_over or look.trouble or self._is_to_be_kept() or (not self._is_live() and began >= self._next_at):
-            self._publish(self._page(look))
+            self._display.publish(self._page(look))
             self._next_at = time.monotonic() + max(PERIOD_S, (time.monotonic() - began) / SHARE_OF_A_CORE)
 
     def _is_live(self) -> bool:
@@ -76,7 +75,7 @@ class Page:
 
     def _is_to_be_kept(self) -> bool:
         """Whether there should be a page and is none yet, in whose place the live view would show itself."""
-        is_due = WIDGET in self._kept and time.monotonic() > self._opened_at + SHORT_S
+        is_due = WIDGET in self._display.kept and time.monotonic() > self._opened_at + SHORT_S
         return is_due and self._browser is not None and self._browser.keeps_pages
 
     def _first(self) -> dict[str, object]:
@@ -110,13 +109,6 @@ class Page:
 
     def _now(self) -> str:
         return f"How it stands: cf.attach({self._run_id!r})"
-
-    def _publish(self, bundle: dict[str, object], is_new: bool = False) -> None:
-        from IPython.display import display
-
-        if bundle != self._kept:
-            self._kept = bundle
-            display(bundle, raw=True, display_id=self._id, update=not is_new)  # type: ignore[no-untyped-call]
 
 
 def _view_of(browser: Browser) -> dict[str, object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from celeryflow.config import view_mode
 from celeryflow.graph.model import Graph
@@ -15,6 +15,7 @@ from celeryflow.view.live.where import Place, cell, place, shell
 if TYPE_CHECKING:
     from celeryflow.view.live.browser import Browser
     from celeryflow.view.live.page import Page
+    from celeryflow.view.live.panel import Panel, Tell, Told
     from celeryflow.view.live.scene import Early
 
 LOOK_S, SETTLE_S = 1.0, 10.0
@@ -30,33 +31,44 @@ Watch = Callable[[], Shown]
 """Makes what a view hears of the run, with a Snapshot of its own."""
 
 
+class Beside(NamedTuple):
+    """What else stands under a run's display: how it begins, and how it goes on."""
+
+    first: Told
+    tell: Tell
+
+
 class _Shown:
     """One run that is shown in this notebook."""
 
     def __init__(self, run: Shown) -> None:
         self.follower = Follower(run)
         self.browser: Browser | None = None
-        self.pages: list[Page] = []
+        self.pages: list[Page | Panel] = []
         if view_mode() == "auto" and (make := _widgets()) is not None:
             early = _early if _early is not None and _early.graph is run.graph else None
             self.browser = make(self.follower, early)
 
-    def open(self) -> None:
+    def open(self, beside: Beside | None) -> None:
         """Show it under the cell that is running, once."""
         from celeryflow.view.live.page import Page
+        from celeryflow.view.live.panel import Panel
 
-        here, run = cell(), self.follower.run
+        here, run, is_text = cell(), self.follower.run, view_mode() == "text"
         if not self.is_in(here.execution):
-            page = Page(run.graph, run.id, here, self.browser, is_text=view_mode() == "text")
             fresh = () if self.browser is None or self.pages else (self.browser,)
-            self.pages.append(page)
-            self.follower.add(*fresh, page)  # not before it stands there: the two threads would keep each other waiting
+            pages: list[Page | Panel] = [Page(run.graph, run.id, here, self.browser, is_text)]
+            if beside is not None:
+                pages.append(Panel(beside.tell, beside.first, here, is_text))
+            self.pages += pages
+            # Not before they stand there: the two threads would keep each other waiting.
+            self.follower.add(*fresh, *pages)
 
     def is_in(self, execution: str) -> bool:
         """Whether it stands under this cell already."""
         return any(page.cell.execution == execution for page in self.pages)
 
-    def leave(self, pages: list[Page]) -> None:
+    def leave(self, pages: list[Page | Panel]) -> None:
         """These displays are gone; with the last of them goes the rest."""
         self.pages = [page for page in self.pages if page not in pages]
         self.follower.remove(*pages)
@@ -89,11 +101,11 @@ def _prepare(graph: Graph) -> None:
             _early = early(graph)
 
 
-def show(run_id: str, watch: Watch) -> bool:
+def show(run_id: str, watch: Watch, beside: Beside | None = None) -> bool:
     """Show a run under the cell that asks for it; whether that was done, or it stands there already."""
     here = place()
     if here is Place.NOTEBOOK:
-        _open(run_id, watch)
+        _open(run_id, watch, beside)
         return True
     return here is Place.TERMINAL and shell() is not None and (run_id, cell().execution) == _waited_for
 
@@ -102,12 +114,18 @@ _waited_for = ("", "")
 """The run that the terminal has shown last, and in which execution."""
 
 
+def stands(run_id: str) -> bool:
+    """Whether a run stands under the cell that is running."""
+    shown = _runs.get(run_id)
+    return place() is Place.NOTEBOOK and shown is not None and shown.is_in(cell().execution)
+
+
 @contextmanager
-def waiting(run_id: str, watch: Watch) -> Iterator[None]:
+def waiting(run_id: str, watch: Watch, beside: Beside | None = None) -> Iterator[None]:
     """Show a run while it is waited for: under the cell, in the terminal or in the log."""
     here = place()
     if here is Place.NOTEBOOK:
-        _open(run_id, watch)
+        _open(run_id, watch, beside)
         try:
             yield
         finally:
@@ -147,7 +165,7 @@ def go_on(run_id: str) -> None:
         shown.follower.do(shown.follower.show_soon)
 
 
-def _open(run_id: str, watch: Watch) -> None:
+def _open(run_id: str, watch: Watch, beside: Beside | None) -> None:
     with _lock:
         _listen_to_cells()
         shown = _runs.pop(run_id, None)
@@ -156,7 +174,7 @@ def _open(run_id: str, watch: Watch) -> None:
             shown = None
         shown = shown or _Shown(watch())
         _runs[run_id] = shown  # the latest is the last
-        shown.open()
+        shown.open(beside)
         _let_go_of_old()
     if shown.follower.looks_over(LOOK_S):
         settle(run_id)
