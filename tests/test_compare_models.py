@@ -244,6 +244,14 @@ def test_a_sweep_tells_what_the_best_setting_is_worth_on_items_held_out() -> Non
     assert "on the items held out it is 0" in found.recommendation
 
 
+def test_a_truth_is_that_of_the_items_held_out_too() -> None:
+    metrics = {"off": lambda output, truth: abs(output - truth)}
+    found = cf.sweep(curve, ITEMS, GRID, metrics, ["off"], truth=lambda x: 2 * x**2, holdout=[1.0, 2.0], inline=True)
+    assert found.best_params == {"power": 2, "scale": 2.0}
+    assert found.holdout is not None
+    assert found.holdout["off_mean"].tolist() == [0.0]
+
+
 def test_a_setting_that_fails_is_not_the_best() -> None:
     def fails(x: float, power: int) -> float:
         if power == 2:
@@ -272,6 +280,7 @@ def test_a_setting_that_fails_is_not_the_best() -> None:
         ("data", {"data": []}),
         ("data", {"holdout": []}),
         ("holdout", {"holdout": [1.0], "wait": False}),
+        ("truth", {"holdout": [1.0], "truth": [0.0] * len(ITEMS)}),
         ("metrics", {"metrics": {}}),
         ("lower_is_better", {"lower_is_better": ["speed"]}),
     ],

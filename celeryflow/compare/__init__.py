@@ -195,7 +195,7 @@ def sweep(
     seed : int
         Of the settings, of the order of trials and of the generators in them.
     holdout : as data, optional
-        Items on which the best setting runs once the others are done; needs ``wait=True``.
+        Items on which the best setting runs once the others are done; needs ``wait=True``, and a function for `truth`.
     alpha : float
         The intervals are at 1 - alpha.
     reuse : Sweep, Run, str or "latest", optional
@@ -230,6 +230,8 @@ def sweep(
     samples = None if n_samples is None else whole("n_samples", n_samples, 1)
     if holdout is not None and not wait:
         raise ComparisonError("holdout= runs once the best setting is known; with wait=False that is later.")
+    if holdout is not None and truth is not None and not callable(truth):
+        raise ComparisonError("truth= is of data= alone. With holdout= give a function of the item.")
     tried = grid.settings(params, samples, whole("seed", seed, 0))
     options: dict[str, Any] = {
         "lower_is_better": lower_is_better, "primary": primary, "repeats": repeats, "seed": seed, "alpha": alpha,
@@ -237,13 +239,13 @@ def sweep(
     }  # fmt: skip
     settings, prepared = prepare(wf_or_fn, data, tried, metrics, truth=truth, **options)
     if holdout is not None:
-        prepare(wf_or_fn, holdout, tried[:1], metrics, **options)  # what is wrong with it is said before all trials
+        prepare(wf_or_fn, holdout, tried[:1], metrics, truth=truth, **options)  # its mistakes are said before any trial
     earlier = reuse.run if isinstance(reuse, Sweep) else reuse
     found = Sweep(settings, _submitted(prepared, inline, earlier, "sweep", job_id))
     if wait and found.run is not None:
         found.run.wait_or_cancel(beside(found))
     if holdout is not None:
-        _, held = prepare(wf_or_fn, holdout, [found.best_params], metrics, **options)
+        _, held = prepare(wf_or_fn, holdout, [found.best_params], metrics, truth=truth, **options)
         found.hold(_submitted(held, inline, None, "holdout", None if job_id is None else f"{job_id}.holdout"))
     return found
 
