@@ -17,6 +17,8 @@ from celeryflow.errors import ComparisonError
 from celeryflow.view.live.shown import settle
 
 if TYPE_CHECKING:
+    import altair as alt
+
     from celeryflow.compare.card import Card
     from celeryflow.run.run import Run
 
@@ -100,6 +102,38 @@ class Sweep:
             return f"{said}: give holdout= items that no setting was chosen by."
         alone, ends = self._held[0].analysis().mean(metric, 0)
         return f"{said}; on the items held out it is {alone:.4g} [{ends.low:.4g}, {ends.high:.4g}]."
+
+    def plot(self, metric: str | None = None) -> alt.VConcatChart:
+        """Charts of a metric, by default of the primary one; ``.save(path)`` writes ``.html``, ``.svg`` or ``.png``.
+
+        The mean score against each parameter; of two parameters a heat map, of more a line a setting through all of
+        them. The best setting is marked, and what it gave on the items held out.
+
+        Raises
+        ------
+        MissingExtraError
+            If altair is not installed.
+        UnknownError
+            If there is no such metric.
+        """
+        from celeryflow.view.extra import require_altair
+
+        require_altair("sweep.plot()")
+        from celeryflow.compare.charts.settings import Tried, charts
+
+        found, name = self._report.analysis(), self._report.metric(metric)
+        means = [found.mean(name, at) for at in range(len(self._settings))]
+        best, names = self._best(found), list(self._settings)
+        tried = Tried(
+            name,
+            name in found.question.lower_is_better,
+            list(self._settings.values()),
+            [mean for mean, _ in means],
+            [interval for _, interval in means],
+            None if best is None else names.index(best),
+            self._held[0].analysis().mean(name, 0) if self._held else None,
+        )
+        return charts(tried, self.is_over)
 
     def wait(self, timeout_s: float | None = None) -> Sweep:
         """Wait for the last trial, or for `timeout_s` seconds; the sweep itself."""

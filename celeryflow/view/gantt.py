@@ -51,6 +51,12 @@ def gantt(snapshot: Snapshot) -> Gantt:
         width=WIDTH,
         height=lane * max(1, len(workers)),
         background="white",
+        # Said of all text: a dark theme would have it white.
+        config=alt.Config(
+            axis=alt.AxisConfig(labelColor=INK, titleColor=INK),
+            legend=alt.LegendConfig(labelColor=INK),
+            title=alt.TitleConfig(color=INK, subtitleColor=INK),
+        ),
     )
 
 
