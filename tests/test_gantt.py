@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import sys
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from celeryflow.graph.model import Event, Input
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.view import gantt
 from celeryflow.view.gantt import MAX_SPANS
-from celeryflow.view.offline import SCHEMA, VEGA
+from celeryflow.view.offline import SCHEMA, VEGA, packed
 
 Spec = dict[str, Any]
 
@@ -174,6 +175,21 @@ def test_a_notebook_gets_what_needs_no_network_and_a_picture() -> None:
     assert png.startswith(b"\x89PNG")
     assert metadata["image/png"]["width"] > gantt.WIDTH
     assert bundle["text/plain"] == "etl: 4 attempts by 2 workers, critical path 4.0 s"
+
+
+def test_a_picture_is_packed_without_loss() -> None:
+    pixels = b"".join(b"\0" + bytes([line, 7, 9, 255]) * 100 for line in range(100))
+    loose = zlib.compress(pixels, 0)
+    parts = [(b"IHDR", b"100x100"), (b"IDAT", loose[:1000]), (b"IDAT", loose[1000:]), (b"IEND", b"")]
+    png = packed(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+
+    data = zlib.compress(pixels, 6)
+    assert png == b"\x89PNG\r\n\x1a\n" + chunk(*parts[0]) + chunk(b"IDAT", data) + chunk(*parts[-1])
+    assert len(png) < len(pixels) // 10
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big")
 
 
 def test_without_what_draws_the_picture_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
