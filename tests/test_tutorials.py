@@ -13,6 +13,8 @@ from conftest import Runtime
 from nbformat import NotebookNode
 from nbval.plugin import get_sanitize_patterns
 
+from celeryflow.view.offline import VEGA
+
 ONE_MORE = str.maketrans("0123456789", "1234567890")
 
 every = pytest.mark.parametrize("path", tutorials.paths(), ids=lambda path: path.stem)
@@ -120,8 +122,10 @@ def test_what_a_tutorial_teaches_is_compared(one: str, other: str) -> None:
 
 
 def is_picture(output: NotebookNode) -> bool:
-    """A workflow or a run that shows itself: no two runs look the same, and the views have tests of their own."""
-    return re.match(r'\s*<(div class="cf-|section class="celeryflow")', output.get("data", {}).get("text/html", ""))
+    """What shows itself, or a chart with latencies: no two runs look the same, and these have tests of their own."""
+    return VEGA in output.get("data", {}) or re.match(
+        r'\s*<(div class="cf-|section class="celeryflow[ "])', output.get("data", {}).get("text/html", "")
+    )
 
 
 @every
