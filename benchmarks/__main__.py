@@ -2,8 +2,9 @@
 
 Contenders take turns in one run, inputs differ in each repeat, and executions are counted in the workers.
 Parts are the works (map, chain, …), "traces", "starts", "growth", "control" (loops, sub-workflows, recursion),
-"scale" (what many drainers ask of a server), "view" (what the live view costs the kernel) and "page" (what it costs
-the page, in Chromium).
+"scale" (what many drainers ask of a server), "view" (what the live view costs the kernel), "page" (what it costs
+the page, in Chromium) and "statistics" (what ``cf.compare`` promises, against simulated truth; its tables are in
+docs/comparing.md).
 """
 
 from __future__ import annotations
@@ -20,14 +21,17 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmarks import growth, machine, measure, page, report, scale, starts, steps, traces, view
+from benchmarks import growth, machine, measure, page, report, scale, starts, statistics, steps, traces, view
 from benchmarks.contenders import NAMES, started
 from benchmarks.goals import Found
 from benchmarks.works import WORKS
 
 ROOT = Path(__file__).parents[1]
 QUICK_DIVISOR, QUICK_SIZES, QUICK_TASKS = 10, (100, 500), 150
-PARTS = (*(work.name for work in WORKS), "traces", "starts", "growth", "control", "scale", "view", "page")
+PARTS = (
+    *(work.name for work in WORKS),
+    *("traces", "starts", "growth", "control", "scale", "view", "page", "statistics"),
+)
 
 
 def run(options: argparse.Namespace) -> Found:
@@ -47,6 +51,8 @@ def run(options: argparse.Namespace) -> Found:
         found["view"] = view.measure(options.repeats, found["divisor"], _say)
     if "page" in options.only:
         found["page"] = page.measure(_say)
+    if "statistics" in options.only:
+        found["statistics"] = statistics.measure(found["divisor"], _say)
     return {**found, "load": [load, os.getloadavg()[0]]}
 
 
@@ -110,10 +116,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found = run(options)
         target.write_text(json.dumps(found, indent=1) + "\n")
     console = Console()
-    for table in report.tables(found):
+    simulated = found.get("statistics", [])
+    for table in report.tables([*report.sheets(found), *(statistics.sheets(simulated) if simulated else [])]):
         console.print(table)
     console.print(*report.facts(found), sep="\n", highlight=False, soft_wrap=True)
-    if options.write_docs:
+    for failure in statistics.failures(simulated):
+        _say(f"off by more than three standard errors: {failure}")
+    if options.write_docs and simulated:
+        statistics.write(simulated)
+    if options.write_docs and report.sheets(found):
         report.write(found)
 
 

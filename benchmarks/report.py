@@ -174,9 +174,9 @@ def facts(found: Found) -> list[str]:
     ]
 
 
-def tables(found: Found) -> Iterable[Table]:
+def tables(those: Sequence[Sheet]) -> Iterable[Table]:
     """For the terminal."""
-    for sheet in sheets(found):
+    for sheet in those:
         table = Table(*sheet.columns, title=sheet.title)
         for row in sheet.rows:
             table.add_row(*row)
@@ -185,15 +185,22 @@ def tables(found: Found) -> Iterable[Table]:
 
 def markdown(found: Found) -> str:
     """For the document."""
-    parts = ["\n".join(facts(found))]
-    for sheet in sheets(found):
-        lines = [sheet.columns, ["---"] * len(sheet.columns), *sheet.rows]
-        parts.append("\n".join([f"### {sheet.title}\n", *(f"| {' | '.join(line)} |" for line in lines)]))
-    return "\n\n".join(parts)
+    return "\n\n".join(["\n".join(facts(found)), *map(as_markdown, sheets(found))])
+
+
+def as_markdown(sheet: Sheet) -> str:
+    """A table under its title."""
+    lines = [sheet.columns, ["---"] * len(sheet.columns), *sheet.rows]
+    return "\n".join([f"### {sheet.title}\n", *(f"| {' | '.join(line)} |" for line in lines)])
 
 
 def write(found: Found, document: Path = DOCUMENT) -> None:
     """Put the figures in their place in the document; the words around them stay."""
-    before, _, rest = document.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    document.write_text(f"{before}{BEGIN}\n\n{markdown(found)}\n\n{END}{after}")
+    replace(document, BEGIN, END, markdown(found))
+
+
+def replace(document: Path, begin: str, end: str, text: str) -> None:
+    """Put a text between two marks of a document."""
+    before, _, rest = document.read_text().partition(begin)
+    _, _, after = rest.partition(end)
+    document.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")

@@ -8,13 +8,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from benchmarks import report, steps, traces
+from benchmarks import report, simulate, statistics, steps, traces
 from benchmarks.contenders import Contender, pool
 from benchmarks.goals import GOALS
 from benchmarks.measure import WrongResultError, measure
 from benchmarks.works import WORKS, Work
+from celeryflow.compare import choice
 
 # A whole run of the command, on a machine that may be busy with others.
 pytestmark = pytest.mark.timeout(300)
@@ -131,3 +133,37 @@ def test_no_schedule_beats_the_bound_of_a_trace() -> None:
     tasks = {"a": ([], 1.0), "b": (["a"], 2.0), "c": (["a"], 2.0), "d": (["b", "c"], 1.0), "e": ([], 3.0)}
     assert (traces.bound_s(tasks), traces.depth(tasks)) == (4.5, 3)
     assert {family: len(found) for family, found in traces.traces().items()}["nextflow/mag"] > 10
+
+
+@pytest.fixture
+def few_simulations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So small that it takes a second."""
+    monkeypatch.setattr(statistics, "ITEMS", (6, 30))
+    monkeypatch.setattr(statistics, "ALGORITHMS", (2, 4))
+    monkeypatch.setattr(statistics, "SPREADS", {"normal": 1.0})
+    monkeypatch.setattr(statistics, "VALUES", {name: simulate.VALUES[name] for name in ("normal", "discrete (0 or 1)")})
+
+
+@pytest.mark.usefixtures("few_simulations")
+def test_what_is_simulated_is_what_the_library_gives(tmp_path: Path) -> None:
+    rows, document = statistics.measure(200, quiet), tmp_path / "comparing.md"
+    document.write_text(f"Before.\n\n{statistics.BEGIN}\n{statistics.END}\n\nAfter.\n")
+    statistics.write(rows, document)
+
+    assert statistics.failures(rows) == []
+    assert all(0 <= row["rate"] <= 1 and row["error"] > 0 for row in rows)
+    assert [len(sheet.rows) > 0 for sheet in statistics.sheets(rows)] == [True] * 5
+    assert "| split, median | discrete (0 or 1) |" in document.read_text()
+
+
+def test_p_values_that_are_not_the_librarys_are_refused() -> None:
+    differences = np.random.default_rng(1).normal(size=(5, 8))
+    wrong = simulate.paired(differences, "median") + 1e-6
+    with pytest.raises(simulate.NotTheLibrarysError, match=r"Wilcoxon signed-rank: .* in bulk"):
+        simulate.checked(wrong, lambda at: choice.paired(differences[at], "median"))
+
+
+def test_a_rate_that_is_off_is_told() -> None:
+    row = {"table": "families", "test": "paired, mean", "values": "normal", "items": 6, "rate": 0.09, "error": 0.01}
+    assert statistics.failures([row]) == ["families: paired, mean, normal, 6 items: 9.0 ± 1.0"]
+    assert statistics.failures([{**row, "rate": 0.07}]) == []
