@@ -214,6 +214,14 @@ def test_an_interval_leaves_zero_out_exactly_where_its_test_rejects(n: int, seed
         assert (found.p_value() <= 1.0 - level + 1e-12) == (not low <= 0.0 <= high), found.test
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_an_interval_of_tied_differences_leaves_zero_out_where_its_test_rejects(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    found = SignedRank(np.round(random.normal(0.5, 1.0, 20)) - np.round(random.normal(0.0, 1.0, 20)))
+    low, high = found.interval(0.95)
+    assert (found.p_value() <= 0.05) == (not low <= 0.0 <= high)
+
+
 @settings(max_examples=5, deadline=None)
 @given(st.integers(6, 20), st.integers(0, 10**6))
 def test_the_one_sided_tests_reject_at_the_ends_of_an_interval(n: int, seed: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -136,10 +137,13 @@ def inverted(
     if low > high:
         middle = float(np.median(steps))
         return Interval(middle, middle)
-    return Interval(
-        float("-inf") if is_open_left else float(places[low - 1]),
-        float("inf") if is_open_right else float(places[high]),
-    )
+    # Ties change the test at a step itself: an end that it rejects is left out, by the least that a float can.
+    least, most = float(places[max(0, low - 1)]), float(places[min(high, len(places) - 1)])
+    if p_greater(least) <= tail:
+        least = math.nextafter(least, math.inf)
+    if p_less(most) <= tail:
+        most = math.nextafter(most, -math.inf)
+    return Interval(float("-inf") if is_open_left else least, float("inf") if is_open_right else most)
 
 
 def _first(count: int, holds: Callable[[int], bool]) -> int:

@@ -76,10 +76,11 @@ def _pair(analysis: Analysis, pair: Judged) -> str:
     if pair.verdict == EQUIVALENT:
         p = f"equivalence p = {pair.p_equivalent:.2g}"
     number = "pairs" if asked.design == "paired" else "values"
+    # An end that its own test rejects is left out by the least that a float can: of zero that is nothing to read.
+    low, high = (0.0 if abs(end) < 1e-320 else end for end in pair.interval)
     return (
         f"{pair.a} is {verdict} {pair.b}: {test.estimand} difference {test.difference:.4g} "
-        f"[{pair.interval.low:.4g}, {pair.interval.high:.4g}] ({level:.4g} interval), {p} ({test.test}, "
-        f"{test.n} {number})."
+        f"[{low:.4g}, {high:.4g}] ({level:.4g} interval), {p} ({test.test}, {test.n} {number})."
     )
 
 
