@@ -7,6 +7,7 @@ own choice of test, and its own p value, is seen on some samples of each array, 
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -115,7 +116,8 @@ def unpaired(a: Floats, b: Floats, estimand: str, level: float) -> Floats:
 
 
 def _welch(a: Floats, b: Floats) -> Floats:
-    with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sides that do not vary
         return np.array(stats.ttest_ind(a, b, axis=1, equal_var=False).pvalue)
 
 
@@ -127,8 +129,9 @@ def _brunner_munzel(a: Floats, b: Floats, level: float) -> Floats:
             return np.array([choice.unpaired(*sides, "median", level).p_value() for sides in zip(a, b, strict=True)])
         deals = usual(tuple(map(float, range(1, 2 * n + 1))), n)
         drawn = 0 if is_complete(2 * n, n) else 1
-        at_least = len(deals) - np.searchsorted(deals, seen - 1e-9 * np.maximum(1.0, np.abs(seen)))
-        at_most = np.searchsorted(deals, seen + 1e-9 * np.maximum(1.0, np.abs(seen)), side="right")
+        slack = np.where(np.isfinite(seen), 1e-9 * np.maximum(1.0, np.abs(seen)), 0.0)
+        at_least = len(deals) - np.searchsorted(deals, seen - slack, side="left")
+        at_most = np.searchsorted(deals, seen + slack, side="right")
         fewest = np.maximum(1, np.minimum(at_least, at_most) + drawn)
         return np.asarray(np.minimum(1.0, 2.0 * fewest / (len(deals) + drawn)))
     with np.errstate(all="ignore"):
