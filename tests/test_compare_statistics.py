@@ -105,7 +105,9 @@ def test_the_permuted_brunner_munzel_test_keeps_its_level_where_the_t_quantiles_
     assert np.mean([BrunnerMunzel(a, b).p_value() <= 0.05 for a, b in sides]) > 0.05
 
 
-@pytest.mark.parametrize(("n", "level", "test"), [(9, 0.05, "permutation"), (10, 0.05, ""), (29, 0.003, "permutation")])
+@pytest.mark.parametrize(
+    ("n", "level", "test"), [(14, 0.05, "permutation"), (15, 0.05, ""), (29, 0.003, "permutation")]
+)
 def test_few_values_and_small_levels_get_the_permuted_brunner_munzel_test(n: int, level: float, test: str) -> None:
     found = unpaired(normal(n), normal(30, 0.0, 2), "median", level)
     assert found.test == f"Brunner-Munzel {test}".strip()

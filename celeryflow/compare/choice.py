@@ -14,7 +14,7 @@ from celeryflow.compare.studentized import PermutedBrunnerMunzel
 FEW = 6
 """Below it no exact rank or permutation test of pairs can reach 0.05 (6 give 2/2**6 = 0.031): the paired t is used."""
 
-SOME, MANY = 10, 30
+SOME, MANY = 15, 30
 """Values from which on quantiles of t serve for Brunner and Munzel's statistic; and for what is tied, or far out."""
 
 TIED = "assumes symmetric differences; so many of so few are alike that a t test would reject too often"
@@ -75,7 +75,7 @@ def unpaired(a: Floats, b: Floats, estimand: str = "mean", level: float = 0.05, 
         Welch's t, or Brunner and Munzel's test. Where one side has fewer than 6 it is Welch's, and where neither varies
         Brunner and Munzel's: each with a note.
     level : float
-        At which the pair is judged. Quantiles of Brunner and Munzel's t are too small for fewer than 10 values of a
+        At which the pair is judged. Quantiles of Brunner and Munzel's t are too small for fewer than 15 values of a
         side, and far out, at levels below 0.01, for fewer than 30: there its permutation test is used.
     seed : int
         Of the permutations.
