@@ -38,6 +38,11 @@ class Channel(redis.Channel):
             log.warning("dropped a message that is none: %s: %.200s", type(error).__name__, error)
             raise Empty from None
 
+    def close(self) -> None:
+        """As of kombu, which waits for what it has asked for, up to a second: a ticket that is lost is sent again."""
+        self._in_poll = None
+        super().close()
+
 
 class Transport(redis.Transport):
     """Hands messages to the worker; of those in a ticket queue, tickets alone."""
