@@ -27,10 +27,15 @@ COUNTS = {"airlines": 16, "airports": 1458, "flights": 336776, "planes": 3322, "
 TAMPERED = """
 import sqlite3, sys
 import celeryflow as cf
+import pandas as pd
 from celeryflow.cli import main
-from celeryflow.demo import etl
+from celeryflow.demo import etl, tables
 
 honest = etl.load
+
+@cf.step
+def extract(source):
+    return pd.read_csv(tables.published(source), nrows=2000 if source == "flights" else None)
 
 @cf.step
 def load(warehouse, valid, monthly):
@@ -39,7 +44,7 @@ def load(warehouse, valid, monthly):
         db.execute("DELETE FROM planes WHERE tailnum = 'N10156'")
     return stored
 
-etl.load = load
+etl.extract, etl.load = extract, load
 sys.exit(main(["demo", "--only", "etl"]))
 """
 WITHOUT_TABLES = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import Any
 import pytest
 from executions import Executions
 from shell import Shell, opened, wait_for
+
+from celeryflow.runtime import embedded, server
 
 TESTS = str(Path(__file__).parent)
 
@@ -44,17 +47,18 @@ def worker(shell: Shell, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A worker in the foreground, at work."""
     with shell.start("worker", "-c", "1", *arguments, stderr=subprocess.STDOUT) as process:
         try:
-            wait_for(lambda: process.pid in worker_pids(shell) or process.poll() is not None)
+            wait_for(lambda: is_at_work(shell, process.pid) or process.poll() is not None)
             assert process.poll() is None, process.communicate()[0]
             yield process
         finally:
             process.send_signal(signal.SIGTERM)
 
 
-def worker_pids(shell: Shell) -> set[int]:
-    done = shell("ps", "--json")
-    workers = json.loads(done.stdout)["workers"] if done.returncode == 0 else []
-    return {int(found["worker"].rpartition(":")[2]) for found in workers}
+def is_at_work(shell: Shell, pid: int) -> bool:
+    """Whether the worker's supervisor has beaten, without a command that would take the time from its start."""
+    found = embedded.status(shell.directory) or {"url": ""}
+    beaten = f"ZSCORE celeryflow:workers {socket.gethostname()}:{pid}"
+    return server.ask(found["url"].removeprefix("unix://"), beaten).startswith(b"$1")
 
 
 def notebook(shell: Shell, source: str) -> Any:
@@ -113,7 +117,8 @@ wait_until(lambda: "no worker serves" in repr(run))
 told_s = time.monotonic() - began
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    for _ in range(30):
+    wait_until(lambda: run.wait(timeout_s=0.1) and len(caught) == 2)
+    for _ in range(5):
         run.wait(timeout_s=0.1)
 answer = [run.id, told_s, run._repr_html_(), [str(w.message) for w in caught if w.category is cf.UnservedQueueWarning]]
 """,

@@ -13,13 +13,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from executions import wait_until
+from executions import Execution, wait_until
 from shell import Shell
 
 from celeryflow.runtime import server
 
 from .cells import Cells
 from .damage import pool_processes
+from .oracle import Oracle
 from .servers import client_of, pid_of
 
 FLOW = """
@@ -31,9 +32,9 @@ def make(size, number=0):
         return bytes([number]) * size
 
 @cf.step
-def pause(seconds):
+def hold():
     with oracle.recorded():
-        time.sleep(seconds)
+        wait_until(lambda: os.path.exists("go"), timeout_s=600)
 
 made = cf.workflow(lambda size, number=0: make(size, number), name="made")
 mapped = cf.workflow(lambda size, n: [len(v) for v in []] or make.map([size] * n), name="mapped")
@@ -84,6 +85,23 @@ def check_that_all_is_well(cells: Cells) -> None:
     assert cells.run(f"answer = [len(made.run({LARGE}, 9).result()), made.run({SMALL}).status]") == [LARGE, "success"]
 
 
+def begin_what_is_held(shell: Shell, cells: Cells) -> None:
+    """Start a run whose step is under way."""
+    cells.run("held = cf.workflow(lambda: hold(), name='held').submit()")
+    wait_until(lambda: held(shell))
+
+
+def end_what_is_held(shell: Shell) -> None:
+    """Let the step end, and its worker ask twice for room for the result."""
+    (shell.directory / "go").touch()
+    wait_until(lambda: held(shell)[0].end)
+    time.sleep(1)
+
+
+def held(shell: Shell) -> list[Execution]:
+    return Oracle(str(shell.directory / "oracle.jsonl")).read("hold")
+
+
 # --- large values -----------------------------------------------------------------------------------------
 
 
@@ -122,8 +140,7 @@ def test_argument_for_which_the_disk_has_no_room_is_refused_at_once(cells: Cells
 def test_server_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(shell: Shell, cells: Cells) -> None:
     pid = pid_of(shell.directory)
     file = max(Path(shell.directory).rglob("*.incr.aof"), key=lambda path: path.stat().st_mtime)
-    cells.run("held = cf.workflow(lambda: pause(4), name='held').submit()")
-    wait_until((shell.directory / "oracle.jsonl").exists)
+    begin_what_is_held(shell, cells)
     with longest_file(file.stat().st_size + 10, pid):
         kind, said, seconds = cells.run("answer = told(held.result)")
         assert (kind, "cannot write to its disk" in said) == ("ServerFullError", True)
@@ -133,7 +150,7 @@ def test_server_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(shell:
         done = shell("ps", "--json")
         assert done.returncode == 0, done.stderr
         check_what_was_stored(cells)
-        time.sleep(5)  # the step has ended long ago, and its result waits in the worker
+        end_what_is_held(shell)
 
     assert cells.run("answer = [held.result(timeout_s=30), held.timeline().outcome.tolist()]") == [None, ["success"]]
     check_that_all_is_well(cells)
@@ -145,8 +162,7 @@ def test_server_whose_disk_is_full_says_so_and_goes_on_when_there_is_room(shell:
 
 @pytest.mark.timeout(200)
 def test_server_without_memory_says_so_and_goes_on_when_there_is_some(shell: Shell, cells: Cells) -> None:
-    cells.run("held = cf.workflow(lambda: pause(4), name='held').submit()")
-    wait_until((shell.directory / "oracle.jsonl").exists)
+    begin_what_is_held(shell, cells)
     with client_of(shell.directory) as client:
         client.config_set("maxmemory", 1)
         for work in ("held.result", f"lambda: made.run({SMALL})"):
@@ -157,7 +173,7 @@ def test_server_without_memory_says_so_and_goes_on_when_there_is_some(shell: She
         check_what_was_stored(cells)
         assert shell("gc").returncode == 0
         # What is over can be ended, and what could not be stored is not lost.
-        time.sleep(3)
+        end_what_is_held(shell)
         client.config_set("maxmemory", 0)
 
     assert cells.run("answer = [held.result(timeout_s=30), held.timeline().outcome.tolist()]") == [None, ["success"]]
@@ -165,8 +181,7 @@ def test_server_without_memory_says_so_and_goes_on_when_there_is_some(shell: She
 
 
 def test_run_can_be_cancelled_while_the_server_has_no_memory(shell: Shell, cells: Cells) -> None:
-    cells.run("held = cf.workflow(lambda: pause(600), name='held').submit()")
-    wait_until((shell.directory / "oracle.jsonl").exists)
+    begin_what_is_held(shell, cells)
     with client_of(shell.directory) as client:
         client.config_set("maxmemory", 1)
         assert cells.run("held.cancel('no room'); answer = held.status") == "cancelled"
