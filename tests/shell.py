@@ -27,9 +27,9 @@ class Shell:
         self.directory.mkdir()
         clean = {name: value for name, value in os.environ.items() if not name.startswith("CELERYFLOW_")}
         places = {"XDG_STATE_HOME": str(self.state), "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
-        # Bytecode is kept as it would be for a user: start times are measured here.
-        bytecode = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(ROOT / ".pytest_cache" / "bytecode")}
-        self.environment = {**clean, **places, **bytecode}
+        # Bytecode is kept as it would be for a user: start times are measured here. Apart, if that is not wanted.
+        apart = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(ROOT / ".pytest_cache" / "bytecode")}
+        self.environment = {**clean, **places, **(apart if sys.dont_write_bytecode else {})}
 
     def start(
         self, *arguments: str, source: str = "", prefix: Sequence[str] = (), **options: Any
