@@ -243,12 +243,20 @@ class ServerTooOldError(ServerError):
     """The server is older than Redis 7.0."""
 
 
+class UnsuitableServerError(ServerError):
+    """The server is a replica, part of a cluster, or evicts keys; the message says what to set."""
+
+
 class VersionMismatchError(CeleryflowError):
     """Client and worker differ in Python minor or celeryflow version."""
 
 
 class RuntimeStartError(CeleryflowError, RuntimeError):
     """The embedded runtime could not start; the message holds the last lines of its log."""
+
+
+class RegisteredOnlyError(CeleryflowError):
+    """A worker of ``--registered-only`` was asked for what it does not do: code by value, or pickled values."""
 
 
 class IntegrityError(CeleryflowError):
@@ -273,6 +281,10 @@ class StaleModuleWarning(CeleryflowWarning):
 
 class InsecureWarning(CeleryflowWarning):
     """A server is used without TLS or without a key of its own."""
+
+
+class UncheckedServerWarning(CeleryflowWarning):
+    """The server does not tell this user what it is, so that nobody has seen whether runs are safe with it."""
 
 
 class UnservedQueueWarning(CeleryflowWarning):

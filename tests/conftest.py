@@ -128,6 +128,14 @@ def runtime(
 
 
 @pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The test connects where it likes; the session's runtime goes on."""
+    monkeypatch.setattr("celeryflow.runtime.session._session", None)
+    yield
+    cf.shutdown()
+
+
+@pytest.fixture
 def nothing_is_written(runtime: Runtime) -> Iterator[None]:
     """The test leaves no run, no code and no blob behind."""
     before = stored_keys(), blobs(), cf.history()["run"].tolist()

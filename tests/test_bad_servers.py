@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+import stores
 from conftest import Runtime
 
 import celeryflow as cf
@@ -31,6 +33,10 @@ def connect_to(url: str, key_file: str, folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", cf.InsecureWarning)
         cf.connect(url, key_file=key_file, blobs=str(folder), insecure=True)
+
+
+def address(server: redis.Redis) -> str:
+    return f"unix://{server.connection_pool.connection_kwargs['path']}"
 
 
 @contextmanager
@@ -81,6 +87,35 @@ def test_server_that_is_too_old_says_what_is_needed(tmp_path: Path, key_file: st
         pytest.raises(cf.ServerTooOldError, match=r"6\.2\.14.*7\.0"),
     ):
         connect_to(f"redis://127.0.0.1:{port}?protocol=2", key_file, tmp_path)
+
+
+@pytest.mark.usefixtures("nothing_is_written")
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--replicaof", "127.0.0.1", "1"], "is a replica of 127.0.0.1:1.*REPLICAOF NO ONE"),
+        (["--maxmemory-policy", "allkeys-lru"], "allkeys-lru.*CONFIG SET maxmemory-policy noeviction"),
+        (["--maxmemory", "100mb", "--maxmemory-policy", "volatile-ttl"], "volatile-ttl"),
+        (["--cluster-enabled", "yes"], "cluster-enabled no"),
+    ],
+)
+def test_server_that_cannot_hold_runs_is_refused_saying_what_to_set(
+    options: list[str], complaint: str, tmp_path: Path, key_file: str
+) -> None:
+    session = current()
+    with stores.served(*options) as server, pytest.raises(cf.UnsuitableServerError, match=complaint):
+        connect_to(address(server), key_file, tmp_path)
+
+    assert current() is session
+    assert issubclass(cf.UnsuitableServerError, cf.ServerError)
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_server_that_does_not_tell_what_it_is_is_warned_of(tmp_path: Path, key_file: str) -> None:
+    with stores.served() as server:
+        server.execute_command("ACL", "SETUSER", "default", "-info")
+        with pytest.warns(cf.UncheckedServerWarning, match=r"noeviction.*\+info"):
+            cf.connect(address(server), key_file=key_file, blobs=str(tmp_path))
 
 
 @pytest.mark.usefixtures("nothing_is_written")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -12,11 +13,19 @@ from redis.backoff import NoBackoff
 from redis.exceptions import MasterDownError
 from redis.retry import Retry
 
-from celeryflow.errors import ServerError, ServerFullError, ServerTooOldError, ServerUnreachableError
+from celeryflow.errors import (
+    ServerError,
+    ServerFullError,
+    ServerTooOldError,
+    ServerUnreachableError,
+    UncheckedServerWarning,
+    UnsuitableServerError,
+)
 from celeryflow.store import address
 from celeryflow.store.address import mask
 
 OLDEST = (7, 0)
+KEEPS_ALL = "noeviction"
 
 BRIEF, USUAL, FOREVER = 6.0, 24.0, math.inf
 """How many failures are borne: some 0.6 s, 10 s, and no end, of a server that refuses connections."""
@@ -143,19 +152,58 @@ def connect(
 
 
 def check(url: str) -> None:
-    """See that the server answers and can run the verbs.
+    """See that the server answers, and that runs are safe with it.
 
     Raises
     ------
-    ServerUnreachableError, ServerTooOldError
+    ServerUnreachableError, ServerTooOldError, UnsuitableServerError
         With what was found and what is needed.
+
+    Warns
+    -----
+    UncheckedServerWarning
+        If the server's user may not ask for INFO.
     """
     client = connect(url, BRIEF, lambda: address.check_scheme(url), CHECK_S)
     try:
-        version = str(client.info("server")["redis_version"])
+        found = client.info()
+    except redis.exceptions.NoPermissionError:
+        warnings.warn(
+            f"the user of {mask(url)} may not ask for INFO, so nobody has seen whether the server is Redis 7.0 or "
+            "Valkey 7.2 and later, a primary, no cluster, and evicts nothing (maxmemory-policy noeviction). To have "
+            "that looked at: ACL SETUSER … +info",
+            UncheckedServerWarning,
+            stacklevel=4,
+        )
+        return
     finally:
         client.close()
+    version = str(found["redis_version"])
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
         raise ServerTooOldError(
             f"the server at {mask(url)} is version {version}; celeryflow needs Redis 7.0 or Valkey 7.2 and later."
         )
+    reason = _unsuitable(found)
+    if reason:
+        raise UnsuitableServerError(f"the server at {mask(url)} {reason}")
+
+
+def _unsuitable(found: dict[str, Any]) -> str:
+    """Why a server cannot hold runs, by its INFO; empty if it can."""
+    if str(found.get("cluster_enabled", 0)) == "1":
+        return (
+            "is part of a cluster (cluster-enabled yes), over which a run's keys cannot be spread. Use a server of its "
+            "own, with replicas if you like: cluster-enabled no"
+        )
+    if found.get("role", "master") != "master":
+        primary = f"{found.get('master_host', 'unknown')}:{found.get('master_port', '?')}"
+        return (
+            f"is a replica of {primary}, and takes no writes. Connect to its primary, or promote it: REPLICAOF NO ONE"
+        )
+    policy = found.get("maxmemory_policy", KEEPS_ALL)
+    if policy != KEEPS_ALL:
+        return (
+            f"may throw keys of runs away when its memory is full (maxmemory-policy {policy}). "
+            f"Set it: CONFIG SET maxmemory-policy {KEEPS_ALL}, and the same in its configuration file"
+        )
+    return ""
