@@ -54,12 +54,16 @@ class Settings:
         Worker processes of the embedded runtime; 0 is one a core.
     queues : str
         What a worker serves: names separated by commas, or ``*`` for all; ``*@pool`` for all of the runs that were
-        submitted to that pool.
+        submitted to that pool. A pool that ends with ``=versions`` also takes runs for any pool of these versions.
     max_memory_per_child_bytes : int
         Resident memory above which a worker process is replaced by a fresh one, once what it runs is committed, so that
         what a library leaks comes back; 0 for never.
     app : str
         The user's own Celery app, as ``celery -A`` names it: a worker has its tasks for ``cf.from_task``.
+    imports : str
+        Modules that a worker imports at its start, with commas between.
+    registered_only : bool
+        A worker takes neither code nor pickles: only steps that what it has imported registered, and plain data.
     retention_s : float
         How long a finished run is kept.
     blob_limit_bytes : int
@@ -76,6 +80,8 @@ class Settings:
     queues: str = "*"
     max_memory_per_child_bytes: int = 2**30
     app: str = ""
+    imports: str = ""
+    registered_only: bool = False
     retention_s: float = 604800.0
     blob_limit_bytes: int = 2**30
     insecure: bool = False
@@ -102,7 +108,12 @@ class Settings:
     @property
     def pool(self) -> str:
         """What a run's queue names end with, so that only workers of its pool take it: ``@name``, or nothing."""
-        return self.queues[1:] if self.queues.startswith("*") else ""
+        _, at, pool = self.queues.rpartition("@")
+        return at + pool if at else ""
+
+    def modules(self) -> list[str]:
+        """Names of the modules to import."""
+        return [name for name in self.imports.split(",") if name]
 
     def environment(self) -> dict[str, str]:
         """The variables that make another process read the same settings."""

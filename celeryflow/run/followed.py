@@ -72,6 +72,7 @@ class Followed:
             pass
         snapshot = self._snapshot
         snapshot.unserved = {} if snapshot.status.is_terminal else self._source.unserved(snapshot.nodes)
+        snapshot.misfits = self._source.misfits() if snapshot.unserved else ""
         return snapshot
 
     @property

@@ -76,7 +76,7 @@ class Run(Followed, Generic[R]):
                 from celeryflow.view.words import unserved_notice
 
                 self._warned.add(queue)
-                notice = f"run {self.id!r}: {unserved_notice(queue, steps)}"
+                notice = f"run {self.id!r}: {unserved_notice(queue, steps, self._source.misfits())}"
                 warnings.warn(notice, UnservedQueueWarning, stacklevel=5)
 
     def wait_or_cancel(self, beside: Beside | None = None) -> Run[R]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from celeryflow.errors import (
@@ -29,6 +31,8 @@ from celeryflow.values.manifest import open_manifest, seal_run
 from celeryflow.values.vault import PYTHON
 from celeryflow.version import __version__
 from celeryflow.view.live.shown import prepare
+
+SHOWN = 3
 
 RERUNS = ("changed", "failed")
 """What of a run `resume` runs again: what changed and what failed, or what failed alone."""
@@ -151,11 +155,16 @@ def resume(
 
 def _check_versions(workers: dict[str, dict[str, str]]) -> None:
     if workers and not any((w["version"], w["python"]) == (__version__, PYTHON) for w in workers.values()):
-        found = ", ".join(sorted({f"{w['version']} on Python {w['python']}" for w in workers.values()}))
+        found = sorted(f"{w['version']} on Python {w['python']} ({_where(name, w)})" for name, w in workers.items())
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
         raise VersionMismatchError(
-            f"the workers run celeryflow {found}; this notebook has {__version__} on Python {PYTHON}. "
-            "Use the same on both sides."
+            f"the workers run celeryflow {', '.join(found[:SHOWN])}{more}; this notebook, on {socket.gethostname()} in "
+            f"{Path.cwd()}, has {__version__} on Python {PYTHON}. Use the same on both sides."
         )
+
+
+def _where(worker: str, facts: dict[str, str]) -> str:
+    return f"worker {worker} in {facts['directory']}" if "directory" in facts else f"worker {worker}"
 
 
 def run_inline(traced: Traced, run_id: str, reuse: Run[Any] | str | None = None) -> Run[Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celeryflow.runtime.processes import identity, start_mark
+from celeryflow.values.vault import PYTHON
 from celeryflow.version import __version__
 
 if TYPE_CHECKING:
@@ -42,7 +43,12 @@ def name() -> str:
 
 def queues() -> str:
     """What the workers of this kernel's pool serve: all queues, of the runs of such kernels alone."""
-    return f"*@{hashlib.sha256(name().encode()).hexdigest()[:8]}"
+    return f"*@{hashlib.sha256(name().encode()).hexdigest()[:8]}={PYTHON}-{__version__}"
+
+
+def queues_of_versions() -> str:
+    """What workers of a named server serve: all queues, of runs from clients of the same versions alone."""
+    return f"*@={PYTHON}-{__version__}"
 
 
 def request(directory: Path, workers: int, *, resizes: bool, pinned: bool, is_worker: bool = False) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from celeryflow.config import Settings
 from celeryflow.engine.link import Link
 from celeryflow.errors import ConfigError, InsecureWarning
-from celeryflow.runtime import embedded
+from celeryflow.runtime import embedded, pools
 from celeryflow.runtime.processes import is_alive, start_mark
 from celeryflow.store import connect as server
 from celeryflow.store.address import is_private, mask
@@ -78,7 +78,7 @@ def connect(
 
     Raises
     ------
-    ServerUnreachableError, ServerTooOldError
+    ServerUnreachableError, ServerTooOldError, UnsuitableServerError
         If no usable server answers at `url`.
     RuntimeStartError
         If the embedded runtime cannot start.
@@ -153,6 +153,8 @@ def _remote(settings: Settings) -> Session:
         )
     if not settings.blobs:
         settings = replace(settings, blobs=str(Path(tempfile.gettempdir()) / f"celeryflow-blobs-{os.getuid()}"))
+    if settings.queues == "*":
+        settings = replace(settings, queues=pools.queues_of_versions())
     link = Link.open(settings)
     server.check(settings.url)
     with suppress(OSError):  # who cannot write there keeps nothing there

@@ -18,7 +18,7 @@ from celeryflow.runtime.remains import find_rest
 from celeryflow.runtime.reuse.explain import Explanation, explain
 from celeryflow.runtime.session import Session
 from celeryflow.runtime.snapshot.fold import Snapshot
-from celeryflow.runtime.unserved import unserved
+from celeryflow.runtime.unserved import misfits, unserved
 from celeryflow.store import events
 from celeryflow.store.generations import begin, expanded_items
 from celeryflow.values.functions import unpack_function
@@ -69,6 +69,9 @@ class Source(Protocol):
 
     def unserved(self, nodes: Mapping[int, Node]) -> dict[str, list[str]]:
         """Queues in which steps are ready that no worker serves, and those steps."""
+
+    def misfits(self) -> str:
+        """What to say of workers that there are, and that do not serve them because of their versions."""
 
 
 def with_parts(link: Link, run: str, found: list[Event]) -> list[Event]:
@@ -178,6 +181,12 @@ class StoredSource:
             self._looked_at = time.monotonic()
         return self._unserved
 
+    def misfits(self) -> str:
+        """As of Source."""
+        with suppress(ServerError):
+            return misfits(self.session.link.store, self.pool) if self._unserved else ""
+        return ""
+
 
 class InlineSource:
     """A run that ended in this process."""
@@ -227,3 +236,7 @@ class InlineSource:
     def unserved(self, nodes: Mapping[int, Node]) -> dict[str, list[str]]:
         """As of Source."""
         return {}
+
+    def misfits(self) -> str:
+        """None is missing."""
+        return ""

@@ -8,6 +8,7 @@ from celeryflow.graph.model import Node
 from celeryflow.store.scripts import Store
 from celeryflow.values.manifest import queue_of
 
+SHOWN = 3
 HEARD_WITHIN_S = 2.0
 """A worker speaks ten times a second; one that was silent for so long is not counted on."""
 
@@ -33,8 +34,29 @@ def unserved(store: Store, run: str, nodes: Mapping[int, Node], pool: str) -> di
     return found
 
 
+def misfits(store: Store, pool: str) -> str:
+    """What to say of live workers of other versions than the runs of `pool` need; empty where there are none."""
+    _, _, needed = pool.partition("=")
+    found = {
+        f"celeryflow {facts['version']} on Python {facts['python']} (worker {name})"
+        for name, facts in store.live_workers(HEARD_WITHIN_S).items()
+        if needed and versions_of(facts) != needed
+    }
+    if not found:
+        return ""
+    python, _, version = needed.partition("-")
+    others = ", ".join(sorted(found)[:SHOWN]) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+    return f"This run needs celeryflow {version} on Python {python}, and there is {others}."
+
+
+def versions_of(facts: Mapping[str, str]) -> str:
+    """What the pool of a worker ends with, by its facts."""
+    return f"{facts.get('python', '')}-{facts.get('version', '')}"
+
+
 def _serves(group: str, queue: str) -> bool:
     """Whether workers of a group serve a queue, as ``serves`` in Lua has it."""
     if not group.startswith("*"):
         return queue in group.split(",")
-    return group == "*" or queue.endswith(group[1:]) or "@" not in queue
+    pool = queue.partition("@")[2]
+    return group == "*" or not pool or group.endswith(pool)

@@ -210,12 +210,13 @@ def failure_place(snapshot: Snapshot) -> tuple[str, str]:
 
 def unserved(snapshot: Snapshot) -> list[str]:
     """A sentence for each queue that nobody serves."""
-    return [plain(unserved_notice(queue, steps), 500) for queue, steps in snapshot.unserved.items()]
+    return [plain(unserved_notice(queue, steps, snapshot.misfits), 800) for queue, steps in snapshot.unserved.items()]
 
 
-def unserved_notice(queue: str, steps: list[str]) -> str:
-    """What to say of a queue that nobody serves."""
-    return f"no worker serves queue {queue!r}, in which {steps[0]!r} waits. Start one: celeryflow worker -Q {queue}"
+def unserved_notice(queue: str, steps: list[str], misfits: str = "") -> str:
+    """What to say of a queue that nobody serves; `misfits` is about workers of other versions."""
+    start = f"Start one: celeryflow worker -Q {queue}"
+    return f"no worker serves queue {queue!r}, in which {steps[0]!r} waits. {f'{misfits} ' if misfits else ''}{start}"
 
 
 def failure_lines(snapshot: Snapshot) -> list[str]:

@@ -85,6 +85,7 @@ class Snapshot:
         self.reason = ""
         self.stopped: list[tuple[int, int, Claim]] = []
         self.unserved: dict[str, list[str]] = {}
+        self.misfits = ""
         self.trail: tuple[CodeLine, ...] = ()
         self.floors: dict[int, float] = {}
         self.attempts, self.marks = AttemptLog(), MarkLog()

@@ -122,19 +122,20 @@ local function take_steps(run, node, lane, slots, units)
   end
 end
 
+-- The pool at the end of a queue's or group's name, with its `@`; empty if there is none.
+local function pool_of(name) return string.match(name, '@[^,@]*$') or '' end
+
 -- A queue's name is `name[%step%max_running][~concurrency][@pool]`. Capped steps lie apart, so that they stand in nobody's
 -- way, and async steps for the event loops of drainers, which serve just them. `*` serves every queue, `*@pool` those of
--- its own pool and those of none, `a,b` those with these names.
+-- its own pool and those of none, `a,b` those with these names. `*@pool=versions` also serves `@=versions`: what was
+-- submitted from elsewhere, and needs workers of these versions.
 local function serves(group, queue)
-  local pool = string.match(group, '^%*(.*)$')
-  if pool then return pool == '' or string.sub(queue, -#pool) == pool or not string.find(queue, '@', 1, true) end
+  local pool, wanted = string.match(group, '^%*(.*)$'), pool_of(queue)
+  if pool then return pool == '' or wanted == '' or string.sub(pool, 1 - #wanted) == string.sub(wanted, 2) end
   local name = string.gsub(queue, '[%%~][^@]*', '')
   local list = ',' .. group .. ','
   return queue == group or string.find(list, ',' .. name .. ',', 1, true) ~= nil
 end
-
--- The pool at the end of a queue's or group's name, with its `@`; empty if there is none.
-local function pool_of(name) return string.match(name, '@[^,@]*$') or '' end
 
 local function queues_of(group)
   local queues, is_named = {}, string.sub(group, 1, 1) ~= '*'
