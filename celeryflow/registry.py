@@ -7,6 +7,7 @@ from typing import Any
 
 from celeryflow.engine.tasks import TaskCall
 from celeryflow.errors import AmbiguousTaskError
+from celeryflow.values import named
 
 LOCAL = "<locals>."
 OWN = "celeryflow"
@@ -43,6 +44,7 @@ def register(step: Any, function: Any, name: str, is_named: bool) -> None:
     What has neither a name nor a place of its own is left out, as a lambda has not. celeryflow's own steps have no
     short names, which are the user's.
     """
+    named.register(function)
     entry = _entry(step, function, name, is_named)
     if entry is not None:
         _entries[entry.full] = entry

@@ -47,8 +47,22 @@ def down() -> None:
 )
 @click.option("-c", "--concurrency", type=click.IntRange(min=1), help="Processes; by default one a core.")
 @click.option("-A", "--app", metavar="MODULE[:NAME]", help="Your Celery app, whose tasks are for cf.from_task.")
+@click.option("--import", "imports", multiple=True, metavar="MODULE,…", help="Import these modules at the start.")
+@click.option(
+    "--registered-only",
+    is_flag=True,
+    default=None,
+    help="Take no code and no pickles: only the steps and tasks of what --import and -A import, and JSON.",
+)
 @server_options
-def worker(queues: tuple[str, ...], concurrency: int | None, app: str | None, **place: Any) -> None:
+def worker(
+    queues: tuple[str, ...],
+    concurrency: int | None,
+    app: str | None,
+    imports: tuple[str, ...],
+    registered_only: bool | None,
+    **place: Any,
+) -> None:
     """Work in the foreground until told to stop.
 
     For this directory, whose runtime is started where none is; or for the server that --url names, with --key-file and
@@ -62,8 +76,10 @@ def worker(queues: tuple[str, ...], concurrency: int | None, app: str | None, **
     _check_queues(names)
     found = _place_of_work(place)
     served = ",".join(name + found.pool for name in names) or found.queues
-    own = Settings.read(workers=concurrency, app=app)
-    settings = replace(found, workers=own.workers, queues=served, app=own.app)
+    trusted: dict[str, Any] = {"imports": ",".join(imports) or None, "registered_only": registered_only}
+    own = Settings.read(workers=concurrency, app=app, **trusted)
+    trusted = {name: getattr(own, name) for name in trusted}
+    settings = replace(found, workers=own.workers, queues=served, app=own.app, **trusted)
     say(f"Working on {', '.join(names) or 'every queue'}, until Ctrl-C.")
     os.dup2(2, 1)
     os.execve(sys.executable, [sys.executable, *pools.WORKER], {**os.environ, **pools.own_environment(settings)})

@@ -25,7 +25,7 @@ from celery.worker import state
 from kombu.asynchronous import set_event_loop
 
 from celeryflow.config import Settings
-from celeryflow.engine import processes
+from celeryflow.engine import processes, registered
 from celeryflow.engine.drain import Drainer
 from celeryflow.engine.housekeeping import keep_house
 from celeryflow.engine.link import Link
@@ -243,6 +243,9 @@ def main() -> int:
         settings = Settings.read()
         if settings.app:
             use_app(settings.app)
+        registered.import_modules(settings.modules())
+        if settings.registered_only:
+            registered.begin()
     except ConfigError as error:
         sys.stderr.write(f"celeryflow: {error}\n")
         return WRONG_USE

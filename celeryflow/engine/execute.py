@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from celeryflow.engine import registered
 from celeryflow.engine.expand import Expander
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import Capture
@@ -16,6 +17,7 @@ from celeryflow.engine.unit import CHUNK_S, Stopped, UnitWork
 from celeryflow.errors import IntegrityError
 from celeryflow.store.claims import Claim, Item, Result, Unit
 from celeryflow.values.functions import unpack_function
+from celeryflow.values.manifest import Call
 
 T = TypeVar("T")
 
@@ -48,7 +50,7 @@ class Executor:
         self.is_in_step = self.is_on_loop = False
         self._made: dict[Item, bytes] = {}
         self._loaded = lru_cache(256)(self._load)
-        self.function = functions.__getitem__ if functions else self._loaded
+        self._find = functions.__getitem__ if functions else self._loaded
 
     def on_loop(self, slot: Slot) -> Executor:
         """One like this for async steps of a running event loop."""
@@ -92,6 +94,10 @@ class Executor:
     def known(self, unit: Unit) -> dict[Item, bytes]:
         """Records that came with the unit or were made in this claim."""
         return {**unit.inputs, **self._made}
+
+    def function(self, call: Call) -> LoadedFunction:
+        """What a node calls: by its name where no code is taken, else by value."""
+        return registered.load(call) if registered.is_begun() else self._find(call.code)
 
     def _load(self, digest: str) -> LoadedFunction:
         data = self.link.store.get_code(digest)

@@ -42,6 +42,8 @@ def _message(error: BaseException) -> str:
 
 
 def _pickled(error: BaseException) -> bytes:
+    if not codec.opens_pickles():
+        return b""
     try:
         data = codec.dumps(error, "exception")
         if len(data) > EXCEPTION_BYTES:

@@ -327,7 +327,7 @@ def is_omitted(feed: Feed, outcome: Outcome) -> bool:
 
 def exception_of(failure: Failure, step: str, index: int | None = None) -> BaseException:
     """The original exception of a failure, or a `StepFailedError` that says as much."""
-    if failure.exception:
+    if failure.exception and codec.opens_pickles():
         try:
             found = codec.loads(failure.exception)
         except Exception as error:  # noqa: BLE001 - whatever a user's __setstate__ or a missing module raises

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from celeryflow.engine import processes
+from celeryflow.engine import processes, registered
 from celeryflow.engine.execute import Executor
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import Place, Silent, ship
@@ -123,6 +123,7 @@ class Supervisor:
         self._introduced_at = time.monotonic()
         facts = {"python": PYTHON, "version": __version__, "slots": str(self.slots.count)}
         facts["tasks"] = "\n".join(app_tasks())
+        facts["steps"] = "\n".join(registered.known()) if registered.is_begun() else "*"
         self._queues = "" if self.slots.is_stopping else self.link.settings.queues
         self.link.store.introduce_worker(self.worker, {**facts, "queues": self._queues})
 

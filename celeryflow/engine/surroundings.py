@@ -8,6 +8,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from celeryflow.engine import registered
 from celeryflow.engine.link import Link
 from celeryflow.errors import IntegrityError, VersionMismatchError
 from celeryflow.values.functions import Stamp, local_modules, stamp_of
@@ -46,6 +47,9 @@ class Surroundings:
                 f"this worker has {__version__} on {PYTHON}. Use the same on both sides."
             )
         self._link.vault.limit_bytes = manifest.blob_limit_bytes
+        if registered.is_begun():
+            self._run, self._place = run, (manifest.directory, manifest.path)
+            return False  # steps are where the worker is, and import what it does
         if Path(os.fsdecode(manifest.directory)).is_dir():
             os.chdir(manifest.directory)
         sys.path[:] = dict.fromkeys([*map(os.fsdecode, manifest.path), *self._path])

@@ -22,7 +22,14 @@ from celeryflow.engine.inputs import Inputs
 from celeryflow.engine.read import Outcome, Reader
 from celeryflow.engine.slots import NEVER
 from celeryflow.engine.watched import Watched
-from celeryflow.errors import CeleryflowError, IntegrityError, ServerError, StepMemoryError, StepTimeoutError
+from celeryflow.errors import (
+    CeleryflowError,
+    IntegrityError,
+    RegisteredOnlyError,
+    ServerError,
+    StepMemoryError,
+    StepTimeoutError,
+)
 from celeryflow.graph.model import OnError, Role
 from celeryflow.store.claims import Claim, Result, Unit
 from celeryflow.values.manifest import Call
@@ -135,7 +142,7 @@ class UnitWork:
             raise IntegrityError(f"run {self.claim.run!r} has lost the record of step {self.unit.node}.")
         self.call = self.vault.open_as(CALL, Call, self.unit.spec, binding)
         if self.call.role not in _BY_STATES:
-            self.function, self.retry_on = self.executor.function(self.call.code)
+            self.function, self.retry_on = self.executor.function(self.call)
         store = self.executor.link.store
         reader = Reader(store, self.vault, self.claim.run, self.executor.known(self.unit))
         self.inputs = Inputs(reader, self.unit.node, self.call)
@@ -309,6 +316,7 @@ class UnitWork:
         call = getattr(self, "call", None)
         failure = describe(error, self.attempt, self.executor.worker, self.executor.capture.tail())
         facts = {"kind": failure.kind, "error": f"{failure.error}: {failure.message}"[:BRIEF_CHARS]}
+        can_retry = can_retry and not isinstance(error, RegisteredOnlyError)
         if call and can_retry and isinstance(error, getattr(self, "retry_on", ())):
             delay = retry_delay_s(call, self.unit.exceptions)
             if delay >= 0:

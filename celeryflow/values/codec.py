@@ -1,8 +1,9 @@
 """Python objects to bytes and back: items packed so that one can be read without the others.
 
-Packed bytes are ``header length (4) | header | pickles and buffers``; the header is msgpack
-``[items, items a block, [[pickle size, buffer sizes …] a block]]``. Buffers (NumPy arrays and what is built on them)
-stand out of the pickles (protocol 5), aligned, so that reading them from a mapped file copies nothing.
+Packed bytes are ``header length (4) | header | blocks and buffers``; the header is msgpack
+``[items, items a block, [size, or [size, buffer sizes …], a block]]``. What is plain data (see `plain`) is no pickle:
+its block has a size alone. All else is pickled, and its buffers (NumPy arrays and what is built on them) stand out of
+the pickles (protocol 5), aligned, so that reading them from a mapped file copies nothing.
 """
 
 from __future__ import annotations
@@ -17,18 +18,46 @@ from typing import Any
 import cloudpickle
 import msgspec
 
-from celeryflow.errors import SerializationError
-from celeryflow.graph.refs import Each, Hole
+from celeryflow.errors import RegisteredOnlyError, SerializationError
+from celeryflow.values import plain
 
 ALIGNMENT = 64
 LARGE_BUFFER_BYTES = 16 * 1024
 BLOCK_BYTES = 4096
-DEEPEST = 20
 
-_PLAIN = frozenset({int, float, bool, str, bytes, complex, type(None)})
-_PLACES = frozenset({Hole, Each})
+_SCALARS = plain.SCALARS | {bytes, complex}
 
 Buffer = bytes | bytearray | memoryview
+
+TAKES = (
+    "takes None, bool, int (of 64 bits), float, str, list, tuple and dict (with str keys) alone, as it was started "
+    "with --registered-only"
+)
+
+_opens_pickles = True
+
+
+def refuse_pickles() -> None:
+    """From now on this process opens no pickle and writes none."""
+    global _opens_pickles
+    _opens_pickles = False
+
+
+def opens_pickles() -> bool:
+    """Whether this process does."""
+    return _opens_pickles
+
+
+def check_pickles(what: str) -> None:
+    """See that this process may open the pickle of `what`.
+
+    Raises
+    ------
+    RegisteredOnlyError
+        If it opens none.
+    """
+    if not _opens_pickles:
+        raise RegisteredOnlyError(f"{what} is pickled, and was not opened: this worker {TAKES}.")
 
 
 def pack(items: Sequence[Any], what: str = "value") -> list[Buffer]:
@@ -38,14 +67,17 @@ def pack(items: Sequence[Any], what: str = "value") -> list[Buffer]:
     ------
     SerializationError
         If an item cannot be pickled; the message names `what`.
+    RegisteredOnlyError
+        If it would have to be, and this process writes no pickles.
     """
     block = _block_size(items)
     blocks = [_dump(list(items[i : i + block]), what) for i in range(0, len(items), block)]
-    header = msgspec.msgpack.encode([len(items), block, [[len(part) for part in parts] for parts in blocks]])
+    sizes = [len(parts) if isinstance(parts, bytes) else [*map(len, parts)] for parts in blocks]
+    header = msgspec.msgpack.encode([len(items), block, sizes])
     packed: list[Buffer] = [struct.pack("<I", len(header)), header]
     size = 4 + len(header)
     for parts in blocks:
-        for number, part in enumerate(parts):
+        for number, part in enumerate([parts] if isinstance(parts, bytes) else parts):
             gap = -size % ALIGNMENT if number else 0
             packed += [bytes(gap), part] if gap else [part]
             size += gap + len(part)
@@ -53,7 +85,13 @@ def pack(items: Sequence[Any], what: str = "value") -> list[Buffer]:
 
 
 def unpack(data: Buffer, load: Callable[..., Any] = pickle.loads) -> list[Any]:
-    """All items of packed bytes."""
+    """All items of packed bytes; `load` opens what is pickled.
+
+    Raises
+    ------
+    RegisteredOnlyError
+        If something is pickled, and this process opens no pickles.
+    """
     return [item for block in _blocks(data, 0, None, load) for item in block]
 
 
@@ -79,7 +117,7 @@ def dumps(value: Any, what: str) -> bytes:
         If it cannot be pickled.
     """
     try:
-        if type(value) in _PLAIN:
+        if type(value) in _SCALARS:
             return pickle.dumps(value, 5)
         return bytes(cloudpickle.dumps(value, protocol=5))
     except Exception as error:
@@ -88,6 +126,7 @@ def dumps(value: Any, what: str) -> bytes:
 
 def loads(data: Buffer) -> Any:
     """The object of a pickle. Only verified bytes come here."""
+    check_pickles("an object")
     return pickle.loads(data)  # noqa: S301
 
 
@@ -109,9 +148,16 @@ def _untracked(make: Callable[..., Any], *arguments: Any) -> Any:
     return make(*first, None, extra)
 
 
-def _dump(items: list[Any], what: str) -> list[Buffer]:
-    if _is_plain(items):
-        return [pickle.dumps(items, 5)]
+def _dump(items: list[Any], what: str) -> bytes | list[Buffer]:
+    """Plain data, or else a pickle and its buffers."""
+    data = plain.encode(items)
+    if data is not None:
+        return data
+    if not _opens_pickles:
+        raise RegisteredOnlyError(
+            f"{what} is {_kinds(items)}, and this worker writes no pickles: it {TAKES}. Return such values, or the "
+            "path of a file with the rest."
+        )
     buffers: list[Buffer] = []
 
     def keep_inside(buffer: pickle.PickleBuffer) -> bool:
@@ -122,22 +168,17 @@ def _dump(items: list[Any], what: str) -> list[Buffer]:
         return False
 
     try:
+        if set(map(type, items)) <= _SCALARS:
+            return [pickle.dumps(items, 5)]
         return [cloudpickle.dumps(items, protocol=5, buffer_callback=keep_inside), *buffers]
     except Exception as error:
         raise _cannot(what, items[0] if len(items) == 1 else items, error) from error
 
 
-def _is_plain(value: Any, depth: int = 0) -> bool:
-    """Whether C's pickle alone does it: nothing in it was defined in a notebook. What is deep may be endless."""
-    kind = type(value)
-    if kind is list or kind is tuple or kind in _PLACES:
-        kinds = set(map(type, value))
-        if kinds <= _PLAIN:
-            return True
-        return depth < DEEPEST and len(value) <= 100 and all(_is_plain(item, depth + 1) for item in value)
-    if kind is dict:
-        return _is_plain(list(value), depth) and _is_plain(list(value.values()), depth + 1)
-    return kind in _PLAIN
+def _kinds(items: list[Any]) -> str:
+    """Of what types items are that are not plain."""
+    found = sorted({type(item).__name__ for item in items if plain.encode([item]) is None})
+    return f"of type {', '.join(found)}, or has something in it of another type or in two places"
 
 
 def _cannot(what: str, value: Any, error: Exception) -> SerializationError:
@@ -152,7 +193,7 @@ def _block_size(items: Sequence[Any]) -> int:
     if len(items) < 2:
         return 1
     kind = type(items[0])
-    if kind not in _PLAIN:
+    if kind not in _SCALARS:
         return 1
     size = len(items[0]) if kind in (str, bytes) else 8
     return max(1, BLOCK_BYTES // max(size, 8))
@@ -168,12 +209,18 @@ def _blocks(data: Buffer, first: int, last: int | None, load: Callable[..., Any]
     at = 4 + struct.unpack_from("<I", data)[0]
     blocks = _header(data)[2][:last]
     # Buffers of a mapped file may be written to; those within a record need memory of their own.
-    view = memoryview(bytearray(data) if isinstance(data, bytes) and any(len(b) > 1 for b in blocks) else data)
+    has_buffers = any(not isinstance(sizes, int) and len(sizes) > 1 for sizes in blocks)
+    view = memoryview(bytearray(data) if isinstance(data, bytes) and has_buffers else data)
     for index, sizes in enumerate(blocks):
         parts = []
-        for number, size in enumerate(sizes):
+        for number, size in enumerate([sizes] if isinstance(sizes, int) else sizes):
             at += -at % ALIGNMENT if number else 0
             parts.append(view[at : at + size])
             at += size
-        if index >= first:
+        if index < first:
+            continue
+        if isinstance(sizes, int):
+            yield plain.decode(parts[0])
+        else:
+            check_pickles("an argument or a result that it needs")
             yield load(parts[0], buffers=parts[1:])

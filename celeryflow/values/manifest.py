@@ -21,12 +21,15 @@ from celeryflow.graph.traced import Traced
 from celeryflow.values import codec
 from celeryflow.values.environment import pack_environment
 from celeryflow.values.functions import pack_function
+from celeryflow.values.named import name_of
 from celeryflow.values.vault import CALL, MANIFEST, PART, PYTHON, Pointer, Vault
 
 FEW_INPUTS = 16
 """Up to this many results of steps come with a claim; more are fetched by the worker."""
 
 _EDGE_CODES = {Edge.WHOLE: 0, Edge.ITEMS: 1, Edge.LENGTH: 2, Edge.ENDED: 3, Edge.CHOICE: 4}
+
+ANY_ERROR = ("builtins:Exception",)
 
 Nodes = Sequence[Node] | Mapping[int, Node]
 """Nodes by index."""
@@ -55,13 +58,16 @@ class Call(Record, frozen=True):
     """All that a worker needs to run a node.
 
     `template` points to ``(args, kwargs, holes)``: arguments with Holes and Eaches in them, and a Hole or None for each
-    of the `mapped`.
+    of the `mapped`. `function` is the name of the function, and `retry_on` those of exceptions, for workers that take
+    no code by value.
     """
 
     step: str
     spec: StepSpec
     code: str
     template: Pointer
+    function: str = ""
+    retry_on: tuple[str, ...] = ANY_ERROR
     kind: NodeKind = NodeKind.STEP
     feeds: tuple[Feed, ...] = ()
     mapped: tuple[Mapped, ...] = ()
@@ -160,7 +166,7 @@ def seal_run(
         environment=environment,
         **base,
     )
-    stored = vault.point([msgspec.msgpack.encode(manifest)], f"the graph of workflow {graph.name!r}")
+    stored = vault.keep([msgspec.msgpack.encode(manifest)], f"the graph of workflow {graph.name!r}")
     sealed = _seal(traced, run, vault, vault.seal(MANIFEST, (run,), stored), pool, packed)
     return sealed._replace(code={**sealed.code, environment: versions}, environment=environment), manifest.result
 
@@ -228,8 +234,7 @@ def wire(
 def open_manifest(record: bytes, run: str, vault: Vault) -> Manifest:
     """The manifest of a run, verified."""
     pointer = vault.open_as(MANIFEST, Pointer, record, (run,))
-    (data,) = codec.unpack(vault.fetch(pointer))
-    return msgspec.msgpack.decode(data, type=Manifest)
+    return msgspec.msgpack.decode(vault.fetch(pointer), type=Manifest)
 
 
 def origin(nodes: Nodes, node: int) -> int:
@@ -260,6 +265,8 @@ def _call(nodes: Nodes, node: Node, call: LiveCall, digest: str, vault: Vault) -
         step=node.name,
         spec=node.spec,
         code=digest,
+        function=name_of(call.callee.function),
+        retry_on=tuple(name_of(error) or error.__name__ for error in call.callee.retry_on),
         template=pointer,
         kind=node.kind,
         feeds=tuple(feed_of(nodes, i.node, i.edge) for i in node.inputs),

@@ -55,10 +55,19 @@ class Vault:
 
         Raises
         ------
-        SerializationError, ValueTooLargeError
+        SerializationError, ValueTooLargeError, RegisteredOnlyError
             Nothing is stored then.
         """
-        parts = codec.pack(items, what)
+        return self.keep(codec.pack(items, what), what, attempt, generation)
+
+    def keep(self, parts: Sequence[codec.Buffer], what: str, attempt: int = 1, generation: int = 1) -> Pointer:
+        """Store bytes; `what` names them in errors.
+
+        Raises
+        ------
+        ValueTooLargeError
+            Nothing is stored then.
+        """
         size = sum(len(part) for part in parts)
         if size <= INLINE_LIMIT_BYTES:
             return Pointer(size=size, inline=b"".join(parts), attempt=attempt, generation=generation)
@@ -70,7 +79,7 @@ class Vault:
         return Pointer(size=size, digest=self.blobs.put(parts), attempt=attempt, generation=generation)
 
     def fetch(self, pointer: Pointer) -> codec.Buffer:
-        """The packed bytes of a verified pointer."""
+        """The bytes of a verified pointer."""
         if pointer.python != PYTHON:
             message = f"a value was made by Python {pointer.python} and cannot be read by {PYTHON}."
             raise refusal(message, VersionMismatchError)
