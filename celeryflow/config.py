@@ -49,7 +49,8 @@ class Settings:
     key_file : str
         File of hex keys, one a line: the first signs, all verify.
     blobs : str
-        Directory of large values.
+        Where values over 256 KiB are: nothing for the server itself, a directory that client and workers share, or an
+        fsspec URL such as ``s3://bucket/prefix``. The same for all of them.
     workers : int
         Worker processes of the embedded runtime; 0 is one a core.
     queues : str

@@ -41,7 +41,11 @@ def server_options(command: Command) -> Command:
     for option in (
         click.option("--insecure", is_flag=True, default=None, help="Allow a remote server without TLS."),
         click.option("--prefix", metavar="TEXT", help="Start of every key on the server."),
-        click.option("--blobs", metavar="FOLDER", help="Where large values are."),
+        click.option(
+            "--blobs",
+            metavar="PLACE",
+            help="Where large values are: a shared folder, or s3://bucket/prefix; by default the server.",
+        ),
         click.option("--key-file", metavar="FILE", help="Keys that sign; see keygen."),
         click.option("--url", metavar="URL", help="A server; by default that of this directory."),
     ):
@@ -50,12 +54,18 @@ def server_options(command: Command) -> Command:
 
 
 @contextmanager
-def deployment(place: dict[str, Any], is_started: bool = False) -> Iterator[Session]:
-    """The server that was named, or that of this directory if it runs; where `is_started`, it is started."""
-    where = place if is_started or Settings.read(**place).url else _here()
+def deployment(place: dict[str, Any], is_started: bool = False, keeps_values: bool = False) -> Iterator[Session]:
+    """The server that was named, or that of this directory if it runs; where `is_started`, it is started.
+
+    A command that `keeps_values`, or deletes them, is to say where they are as workers do.
+    """
+    is_here = not Settings.read(**place).url
     from celeryflow.runtime import session as sessions
 
-    session = sessions.connect(**where)
+    if is_started or (keeps_values and not is_here):
+        session = sessions.connect(**place)
+    else:
+        session = sessions.visit(**_here() if is_here else place)
     try:
         yield session
     finally:

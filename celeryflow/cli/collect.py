@@ -32,7 +32,7 @@ def gc(is_dry: bool, grace_s: float, as_json: bool, **place: Any) -> None:
 
     Workers do so by themselves, in time. A run that goes on, or waits to be resumed, stays with all that it needs.
     """
-    with deployment(place) as session:
+    with deployment(place, keeps_values=True) as session:
         from celeryflow.store.collect import collect
 
         link = session.link
@@ -64,6 +64,6 @@ def _lines(found: Collected, is_dry: bool) -> Iterator[str]:
         yield "Nothing is to be deleted."
     if found.others:
         yield (
-            f"Large values were left alone: others keep values in that folder, too ({', '.join(found.others)}). "
-            "Give each deployment a folder of its own with --blobs."
+            f"Large values were left alone: others keep values in that place, too ({', '.join(found.others)}). "
+            "Give each deployment a place of its own with --blobs."
         )

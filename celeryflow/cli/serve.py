@@ -66,7 +66,7 @@ def worker(
     """Work in the foreground until told to stop.
 
     For this directory, whose runtime is started where none is; or for the server that --url names, with --key-file and
-    --blobs, or CELERYFLOW_URL and the like.
+    --blobs as notebooks say them, or CELERYFLOW_URL and the like.
 
     Ctrl-C lets the steps that are running finish, a second one hands them back at once; SIGTERM gives them 1.5 s.
     """

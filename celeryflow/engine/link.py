@@ -12,9 +12,9 @@ from pathlib import Path
 from celeryflow.config import Settings
 from celeryflow.errors import ConfigError, ServerError
 from celeryflow.store.connect import USUAL, connect
+from celeryflow.store.large import open_blobs
 from celeryflow.store.scripts import Store
 from celeryflow.values import refusals
-from celeryflow.values.blobs import FileBlobs
 from celeryflow.values.envelope import Keyring
 from celeryflow.values.vault import Vault
 
@@ -64,7 +64,8 @@ class Link:
         store = Store(connect(settings.url, patience, between), settings.prefix)
         key_file = KeyFile(settings)  # before it is read: a change meanwhile is seen later
         keyring = Keyring(settings.keys(), key_file.changed)
-        vault = Vault(keyring, FileBlobs(settings.blobs), settings.blob_limit_bytes)
+        blobs = open_blobs(settings, store, patience, between)
+        vault = Vault(keyring, blobs, settings.blob_limit_bytes)
         return cls(settings, store, vault)
 
     def count_refusals(self, role: str) -> None:
@@ -77,4 +78,5 @@ class Link:
 
     def close(self) -> None:
         """Give the connections back."""
+        self.vault.blobs.close()
         self.store.client.close()

@@ -124,6 +124,7 @@ class Supervisor:
         facts = {"python": PYTHON, "version": __version__, "slots": str(self.slots.count)}
         facts["tasks"] = "\n".join(app_tasks())
         facts["steps"] = "\n".join(registered.known()) if registered.is_begun() else "*"
+        facts["blobs"] = self.link.vault.blobs.place
         self._queues = "" if self.slots.is_stopping else self.link.settings.queues
         self.link.store.introduce_worker(self.worker, {**facts, "queues": self._queues})
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from celeryflow.engine import registered
 from celeryflow.engine.link import Link
 from celeryflow.errors import IntegrityError, VersionMismatchError
+from celeryflow.store.large import check_place
 from celeryflow.values.functions import Stamp, local_modules, stamp_of
 from celeryflow.values.manifest import Manifest, open_manifest
 from celeryflow.values.vault import PYTHON
@@ -63,10 +64,12 @@ class Surroundings:
             self._imported = {**local_modules(), **self._imported}
 
     def _open(self, run: str) -> Manifest:
-        record = self._link.store.meta(run).get("manifest")
-        if record is None:
+        meta = self._link.store.meta(run)
+        if "manifest" not in meta:
             raise IntegrityError(f"run {run!r} has lost its manifest, the record of its graph.")
-        return open_manifest(record, run, self._link.vault)
+        place = meta.get("blobs", b"").decode(errors="replace")
+        check_place(place, f"run {run!r}", self._link.vault.blobs.place, "this worker")
+        return open_manifest(meta["manifest"], run, self._link.vault)
 
     def _forget_changed(self) -> bool:
         """Forget all of the user's modules if one changed: they may import each other."""

@@ -25,6 +25,7 @@ from celeryflow.runtime.inline import Inline
 from celeryflow.runtime.reuse.takeover import take_over
 from celeryflow.runtime.sources import InlineSource, StoredSource
 from celeryflow.store import cached, taken
+from celeryflow.store.large import check_workers
 from celeryflow.store.scripts import Store
 from celeryflow.values import codec
 from celeryflow.values.manifest import open_manifest, seal_run
@@ -71,7 +72,10 @@ def submit(
     prepare(traced.graph)  # while the runtime starts, and the run is sealed
     session, tenant = sessions.current(), options and options.tenant
     link, graph = session.link, traced.graph
-    _check_versions(link.store.live_workers())
+    workers = link.store.live_workers()
+    _check_versions(workers)
+    if session.runtime is None:
+        check_workers(workers, link.vault.blobs)
     pool, base = link.settings.pool, _base(link.store, graph.name, reuse)
     signed = {"base": base, "rerun": rerun, "job": job.id, "job_mark": job.mark}
     sealed, result = seal_run(traced, run_id, link.vault, __version__, pool, **signed)
@@ -79,6 +83,7 @@ def submit(
     begun = take_over(link, run_id, sealed, base, rerun)
     facts = {"workflow": graph.name, "owner": session.owner, "pool": pool, **begun.facts}
     given = {"timeout_s": graph.timeout_s, "deadline_s": graph.deadline_s, "tenant": tenant, "job": job.id or None}
+    given["blobs"] = link.vault.blobs.place if session.runtime is None else None
     if math.isfinite(link.settings.retention_s):
         given["retention_s"] = link.settings.retention_s
     facts |= {name: str(value) for name, value in given.items() if value is not None}

@@ -5,9 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import socket
-import tempfile
 import warnings
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from celeryflow.runtime import embedded, pools
 from celeryflow.runtime.processes import is_alive, start_mark
 from celeryflow.store import connect as server
 from celeryflow.store.address import is_private, mask
-from celeryflow.store.collect import deployment
+from celeryflow.store.large import agree
 from celeryflow.store.scripts import Store
 from celeryflow.values import refusals
 
@@ -83,18 +81,38 @@ def connect(
     RuntimeStartError
         If the embedded runtime cannot start.
     ConfigError
-        If a setting cannot be used.
+        If a setting cannot be used, or workers of the deployment keep large values elsewhere.
     """
-    global _session
     settings = Settings.read(
         url=url, key_file=key_file, blobs=blobs, prefix=prefix, insecure=insecure, retention_s=retention_s,
         blob_limit_bytes=blob_limit_bytes,
     )  # fmt: skip
+    if blobs and not settings.url:
+        raise ConfigError(
+            f"blobs={blobs!r} is for a server that url= names. Without one this directory's runtime keeps large "
+            "values beside its state, in .celeryflow."
+        )
     if not settings.retention_s > 0:
         raise ConfigError(f"retention_s must be a number of seconds over 0, not {settings.retention_s!r}.")
     if workers is not None and (isinstance(workers, bool) or not isinstance(workers, int) or workers < 1):
         raise ConfigError(f"workers must be a whole number of at least 1, not {workers!r}.")
     fresh = _remote(settings) if settings.url else _embedded(settings, workers)
+    try:
+        if settings.url:
+            agree(fresh.link.store, fresh.link.vault.blobs)
+    except BaseException:
+        fresh.link.close()
+        raise
+    return _use(fresh)
+
+
+def visit(**place: Any) -> Session:
+    """Use a server that is named as for `connect`, without a look at where large values are: none are written."""
+    return _use(_remote(Settings.read(**place)))
+
+
+def _use(fresh: Session) -> Session:
+    global _session
     shutdown()
     _session = fresh
     fresh.link.count_refusals("client")
@@ -151,14 +169,10 @@ def _remote(settings: Settings) -> Session:
             InsecureWarning,
             stacklevel=4,
         )
-    if not settings.blobs:
-        settings = replace(settings, blobs=str(Path(tempfile.gettempdir()) / f"celeryflow-blobs-{os.getuid()}"))
     if settings.queues == "*":
         settings = replace(settings, queues=pools.queues_of_versions())
     link = Link.open(settings)
     server.check(settings.url)
-    with suppress(OSError):  # who cannot write there keeps nothing there
-        link.vault.blobs.mark(deployment(link.store))
     return Session(link, None, os.getpid())
 
 

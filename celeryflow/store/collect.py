@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from celeryflow.errors import IntegrityError
 from celeryflow.store.keyspace import MAP_PARTS, RUN_PARTS
 from celeryflow.store.scripts import Store
-from celeryflow.values.blobs import FileBlobs
+from celeryflow.values.blobs.place import Blobs
 
 GRACE_S = 3600.0
 
@@ -38,11 +38,11 @@ class Collected:
     others: tuple[str, ...] = ()
 
 
-def collect(store: Store, blobs: FileBlobs, grace_s: float = GRACE_S, is_dry: bool = False) -> Collected:
+def collect(store: Store, blobs: Blobs, grace_s: float = GRACE_S, is_dry: bool = False) -> Collected:
     """Delete what nobody needs; say what that is, and leave it, if `is_dry`."""
     runs = [*_expired(store)] if is_dry else expire_runs(store)
     code = [digest for digest in _codes(store) if _drop_code(store, digest, grace_s, runs, is_dry)]
-    before = time.time() - grace_s
+    before = blobs.now() - grace_s
     others = (users := blobs.users()) and users - {deployment(store)}
     found = {} if others else blobs.unused_since(before)
     for digest in _named(store, blobs, runs) if found else ():
@@ -110,7 +110,7 @@ def _drop_code(store: Store, digest: str, grace_s: float, gone: Collection[str],
     )
 
 
-def _named(store: Store, blobs: FileBlobs, without: Collection[str]) -> Iterator[str]:
+def _named(store: Store, blobs: Blobs, without: Collection[str]) -> Iterator[str]:
     """Digests in the records of all runs but these, of functions as well."""
     for run in store.run_ids():
         if run not in without:
@@ -132,7 +132,7 @@ def _digests(record: bytes) -> Iterable[str]:
     return (found.decode() for found in _DIGEST.findall(record))
 
 
-def _digests_in(blobs: FileBlobs, digest: str) -> Iterable[str]:
+def _digests_in(blobs: Blobs, digest: str) -> Iterable[str]:
     try:
         return _digests(bytes(blobs.get(digest)))
     except IntegrityError:  # it is gone, or is a function

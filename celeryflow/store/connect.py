@@ -52,11 +52,14 @@ class Patience(Retry):
         Failures before it gives up. `FOREVER` also waits for room on a server that stores nothing more.
     between : callable
         Called after each failure; what it raises ends the call.
+    waits_for_room : bool
+        Whether `FOREVER` does so.
     """
 
-    def __init__(self, url: str, most: float, between: Callable[[], None]) -> None:
+    def __init__(self, url: str, most: float, between: Callable[[], None], waits_for_room: bool = True) -> None:
         super().__init__(NoBackoff(), 0)
         self._url, self._most, self._between = url, most, between
+        self._waits_for_room = waits_for_room and most == FOREVER
         self._is_calling = False
 
     def call_with_retry(self, do: Any, fail: Any, is_retryable: Any = None, with_failure_count: bool = False) -> Any:
@@ -103,7 +106,7 @@ class Patience(Retry):
         reason = _refusal(error)
         if not reason:
             raise error
-        if self._most < FOREVER:
+        if not self._waits_for_room:
             raise ServerFullError(
                 f"the server at {mask(self._url)} {reason}. Runs that wait for room go on by themselves."
             ) from None
@@ -131,7 +134,11 @@ def _refusal(error: redis.RedisError) -> str:
 
 
 def connect(
-    url: str, patience: float = USUAL, between: Callable[[], None] = lambda: None, reply_s: float = REPLY_S
+    url: str,
+    patience: float = USUAL,
+    between: Callable[[], None] = lambda: None,
+    reply_s: float = REPLY_S,
+    waits_for_room: bool = True,
 ) -> Client:
     """A client of the server at `url`; nothing is sent yet. See `Patience` for the rest.
 
@@ -142,7 +149,7 @@ def connect(
     ServerError, ConfigError
         If `url` is no address, or names files that cannot be read.
     """
-    options = {**address.tls(url), "retry": Patience(url, patience, between)}
+    options = {**address.tls(url), "retry": Patience(url, patience, between, waits_for_room)}
     try:
         client = redis.Redis.from_url(url, socket_timeout=reply_s, **options)
         client.connection_pool.make_connection()  # which is not opened: options that nobody knows are found here

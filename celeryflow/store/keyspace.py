@@ -22,6 +22,7 @@ class Keyspace:
         self.jobs = f"{prefix}:jobs"
         self.expiring = f"{prefix}:expiring"
         self.refused = f"{prefix}:refused"
+        self.blobs = f"{prefix}:blobs"
 
     def run(self, run: str, part: str) -> str:
         """A key of one run."""
@@ -46,6 +47,18 @@ class Keyspace:
     def users(self, digest: str) -> str:
         """Hash of the runs that need a function, and since when."""
         return f"{self.prefix}:users:{digest}"
+
+    def blob(self, digest: str) -> str:
+        """Hash of the chunks of a large value, by its SHA-256, and its size."""
+        return f"{self.prefix}:blob:{digest}"
+
+    def new_blob(self, name: str) -> str:
+        """The same while it is written."""
+        return f"{self.prefix}:blob-new:{name}"
+
+    def leaving(self, digest: str) -> str:
+        """Is there while a large value is deleted that is kept elsewhere."""
+        return f"{self.prefix}:leaving:{digest}"
 
     def claim(self, drainer: str) -> str:
         """What a drainer holds."""

@@ -8,7 +8,7 @@ from celeryflow.store.scripts import Store
 
 _TYPES = {
     "pending": b"list", "delayed": b"zset", "timers": b"zset", "deadlines": b"zset", "expiring": b"zset",
-    "leases": b"zset", "workers": b"zset", "runs": b"zset", "groups": b"set", "queues": b"set",
+    "leases": b"zset", "workers": b"zset", "blobs": b"zset", "runs": b"zset", "groups": b"set", "queues": b"set",
     "beat": b"string", "served": b"string", "asleep": b"string",
 }  # fmt: skip
 _GROUP_TYPES = {

@@ -12,7 +12,7 @@ from celeryflow.config import INLINE_LIMIT_BYTES
 from celeryflow.errors import IntegrityError, ValueTooLargeError, VersionMismatchError
 from celeryflow.graph.model import Record
 from celeryflow.values import codec
-from celeryflow.values.blobs import FileBlobs
+from celeryflow.values.blobs.place import Blobs
 from celeryflow.values.envelope import Binding, Keyring
 from celeryflow.values.refusals import refusal
 
@@ -45,7 +45,7 @@ class Pointer(Record, frozen=True):
 class Vault:
     """Writes and reads values: signs, verifies, chooses between record and blob."""
 
-    def __init__(self, keyring: Keyring, blobs: FileBlobs, limit_bytes: int = 2**30) -> None:
+    def __init__(self, keyring: Keyring, blobs: Blobs, limit_bytes: int = 2**30) -> None:
         self.keyring = keyring
         self.blobs = blobs
         self.limit_bytes = limit_bytes
@@ -83,7 +83,7 @@ class Vault:
         if pointer.python != PYTHON:
             message = f"a value was made by Python {pointer.python} and cannot be read by {PYTHON}."
             raise refusal(message, VersionMismatchError)
-        return self.blobs.get(pointer.digest) if pointer.digest else pointer.inline
+        return self.blobs.get(pointer.digest, pointer.size) if pointer.digest else pointer.inline
 
     def seal(self, kind: str, binding: Binding, record: Any) -> bytes:
         """Signed bytes of a record."""

@@ -108,7 +108,9 @@ class Results:
         """Whether what it points to can be read here; its blob is kept for another hour, until a run may name it."""
         if pointer is None:
             return True
-        return pointer.python == PYTHON and (not pointer.digest or self.link.vault.blobs.touch(pointer.digest))
+        return pointer.python == PYTHON and (
+            not pointer.digest or self.link.vault.blobs.touch(pointer.digest, pointer.size)
+        )
 
     def _is_whole(self, node: Node) -> bool:
         if node.is_map:
