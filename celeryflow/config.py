@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from celeryflow.errors import ConfigError
+from celeryflow.masking import MASK, hide, hide_those_of, mask
 
 INLINE_LIMIT_BYTES = 256 * 1024
 """Values up to this size travel in Redis; larger ones are blobs."""
@@ -20,6 +21,7 @@ LEASE_S = 10.0
 _PREFIX = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 
 VIEWS = ("auto", "text", "none")
+LOG_FORMATS = ("text", "json")
 
 
 def view_mode() -> str:
@@ -36,9 +38,9 @@ def view_mode() -> str:
     return mode
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Settings:
-    """Where a deployment is and how it behaves.
+    """Where a deployment is and how it behaves. Its repr shows no secret.
 
     Attributes
     ----------
@@ -48,6 +50,8 @@ class Settings:
         Start of every key, so that several deployments share a server.
     key_file : str
         File of hex keys, one a line: the first signs, all verify.
+    key : str
+        The keys themselves, with spaces or commas between; given by ``CELERYFLOW_KEY`` alone.
     blobs : str
         Where values over 256 KiB are: nothing for the server itself, a directory that client and workers share, or an
         fsspec URL such as ``s3://bucket/prefix``. The same for all of them.
@@ -71,11 +75,16 @@ class Settings:
         Largest value that is stored.
     insecure : bool
         Allow a remote server without TLS, said out loud.
+    grace_s : float
+        How long steps may go on in a worker that was told to stop; what has not ended then is handed back uncharged.
+    log_format : str
+        What a worker writes to standard error: lines of ``text``, or a ``json`` object a line.
     """
 
     url: str = ""
     prefix: str = "celeryflow"
     key_file: str = ""
+    key: str = ""
     blobs: str = ""
     workers: int = 0
     queues: str = "*"
@@ -86,6 +95,27 @@ class Settings:
     retention_s: float = 604800.0
     blob_limit_bytes: int = 2**30
     insecure: bool = False
+    grace_s: float = 1.5
+    log_format: str = "text"
+
+    def __post_init__(self) -> None:
+        """Remember what is secret, and see that the rest is possible."""
+        hide_those_of(self.url)
+        hide_those_of(self.blobs)
+        for key in [*_split(self.key), *filter(_is_key, [self.key_file])]:
+            hide(key)
+        if not 0 <= self.grace_s < float("inf"):
+            raise ConfigError(f"CELERYFLOW_GRACE_S must be a number of seconds of 0 or more, not {self.grace_s!r}.")
+        if self.log_format not in LOG_FORMATS:
+            raise ConfigError(
+                f"CELERYFLOW_LOG_FORMAT must be one of {', '.join(LOG_FORMATS)}, not {self.log_format!r}."
+            )
+
+    def __repr__(self) -> str:
+        shown = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        shown |= {name: mask(shown[name]) for name in ("url", "blobs") if name in shown}
+        shown |= {name: MASK for name in shown if name == "key" or _is_key(str(shown[name]))}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     def __post_init__(self) -> None:
         if not _PREFIX.fullmatch(self.prefix):
@@ -104,7 +134,12 @@ class Settings:
             If a variable does not fit its type.
         """
         given = {k: v for k, v in arguments.items() if v is not None}
-        return replace(cls(**_environment()), **given)
+        found = _environment()
+        if given.get("key_file"):
+            found.pop("key", None)  # what is said here counts
+        elif found.get("key") and found.get("key_file"):
+            raise ConfigError("CELERYFLOW_KEY and CELERYFLOW_KEY_FILE are both set. Keep one of them.")
+        return replace(cls(**found), **given)
 
     @property
     def pool(self) -> str:
@@ -121,25 +156,41 @@ class Settings:
         return {_variable(f.name): str(getattr(self, f.name)) for f in fields(self)}
 
     def keys(self) -> tuple[bytes, ...]:
-        """Read the key file.
+        """The keys that were given, or read from the key file.
 
         Raises
         ------
         ConfigError
-            If it is missing or a line has not 64 hex digits.
+            If there are none, or one has not 64 hex digits. The message holds no part of a key.
         """
-        if not self.key_file and self.insecure:
+        if not self.key_file and not self.key and self.insecure:
             return (hashlib.sha256(b"celeryflow without a key").digest(),)
+        where, what = ("CELERYFLOW_KEY", "key") if self.key else ("key_file", "line")
+        found = _split(self.key) if self.key else self._read_key_file()
+        if not found or not all(map(_is_key, found)):
+            of = "" if self.key else f" of {self.key_file!r}"
+            raise ConfigError(f"{where}: each {what}{of} must have 64 hex digits. See celeryflow keygen.")
+        for key in found:
+            hide(key)
+        return tuple(bytes.fromhex(key) for key in found)
+
+    def _read_key_file(self) -> list[str]:
+        if _is_key(self.key_file):
+            raise ConfigError(
+                "key_file: this is a key, and not the path of a file. Keys themselves go to CELERYFLOW_KEY."
+            )
         try:
-            lines = Path(self.key_file).read_text().split()
-            keys = tuple(bytes.fromhex(line) for line in lines)
+            return Path(self.key_file).read_text().split()
         except (OSError, ValueError) as error:
             raise ConfigError(f"key_file: cannot read keys from {self.key_file!r}: {type(error).__name__}.") from None
-        if not keys or any(len(key) != 32 for key in keys):
-            raise ConfigError(
-                f"key_file: each line of {self.key_file!r} must have 64 hex digits. See celeryflow keygen."
-            )
-        return keys
+
+
+def _split(keys: str) -> list[str]:
+    return keys.replace(",", " ").split()
+
+
+def _is_key(text: str) -> bool:
+    return re.fullmatch("[0-9a-fA-F]{64}", text) is not None
 
 
 def _variable(name: str) -> str:

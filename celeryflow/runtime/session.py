@@ -5,30 +5,33 @@ from __future__ import annotations
 import atexit
 import os
 import socket
-import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from celeryflow.config import Settings
 from celeryflow.engine.link import Link
-from celeryflow.errors import ConfigError, InsecureWarning
-from celeryflow.runtime import embedded, pools
+from celeryflow.errors import ConfigError
+from celeryflow.masking import mask
+from celeryflow.runtime import embedded, pools, remote
 from celeryflow.runtime.processes import is_alive, start_mark
 from celeryflow.store import connect as server
-from celeryflow.store.address import is_private, mask
 from celeryflow.store.large import agree
 from celeryflow.store.scripts import Store
 from celeryflow.values import refusals
 
 
-@dataclass
+@dataclass(repr=False)
 class Session:
     """A deployment in use by this process."""
 
     link: Link
     runtime: embedded.Runtime | None
     pid: int
+
+    def __repr__(self) -> str:
+        settings = self.link.settings
+        return f"<Session at {mask(settings.url)}, prefix {settings.prefix!r}>"
 
     @property
     def owner(self) -> str:
@@ -156,19 +159,7 @@ def _park_abandoned(store: Store, launch: str) -> None:
 
 
 def _remote(settings: Settings) -> Session:
-    is_safe = settings.key_file and is_private(settings.url)
-    if not is_safe and not settings.insecure:
-        raise ConfigError(
-            f"{mask(settings.url)} needs TLS (rediss://, with its checks) and key_file=, made by: "
-            "celeryflow keygen FILE. To do without, on a machine of your own, say insecure=True."
-        )
-    if not is_safe:
-        warnings.warn(
-            f"{mask(settings.url)} is used without TLS or without a key of its own: whoever reaches that server "
-            "can run code in its workers and in this notebook.",
-            InsecureWarning,
-            stacklevel=4,
-        )
+    remote.admit(settings)
     if settings.queues == "*":
         settings = replace(settings, queues=pools.queues_of_versions())
     link = Link.open(settings)

@@ -10,6 +10,7 @@ from typing import Any
 from redis.connection import parse_url
 
 from celeryflow.errors import ConfigError, ServerError, ServerUnreachableError
+from celeryflow.masking import mask, masked
 
 PROBE_S = 1.0
 
@@ -28,7 +29,17 @@ def parse(url: str) -> dict[str, Any]:
     try:
         return dict(parse_url(url))  # type: ignore[no-untyped-call]
     except ValueError as error:
-        raise ServerError(f"{mask(url)!r} is not an address of a server: {error}") from None
+        raise no_address(url, error) from None
+
+
+def no_address(url: str, error: Exception) -> ServerError:
+    """Say that it is none. What a library has to say of a port may be a part of the password."""
+    why = (
+        f": {masked(str(error))}"
+        if "@" not in url or not isinstance(error, ValueError)
+        else ". In a user or password the characters : / ? # @ are written as %3A, %2F, %3F, %23, %40"
+    )
+    return ServerError(f"{mask(url)!r} is not an address of a server{why}.")
 
 
 def tls(url: str) -> dict[str, Any]:
@@ -110,8 +121,3 @@ def _speaks_tls(where: tuple[str, int]) -> bool:
         return wrapped.version() is not None
     return False
 
-
-def mask(url: str) -> str:
-    """The address without its password."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}***@{rest.rpartition('@')[2]}" if "@" in rest else url

@@ -21,8 +21,8 @@ from celeryflow.errors import (
     UncheckedServerWarning,
     UnsuitableServerError,
 )
+from celeryflow.masking import mask, masked
 from celeryflow.store import address
-from celeryflow.store.address import mask
 
 OLDEST = (7, 0)
 KEEPS_ALL = "noeviction"
@@ -91,12 +91,7 @@ class Patience(Retry):
         if distrust and self._most < FOREVER:
             raise ServerUnreachableError(distrust) from None
         if failures + count >= self._most or isinstance(error, redis.AuthenticationError):
-            raise ServerUnreachableError(
-                f"no server answers at {mask(self._url)}: {error}. "
-                "Is it running? cf.connect() without an address starts one."
-                if isinstance(error, redis.ConnectionError | redis.TimeoutError)
-                else f"the server at {mask(self._url)} is a replica, which stores nothing. Name the primary's address."
-            ) from None
+            raise _unreachable(self._url, error) from None
         self._between()
         time.sleep(min(0.5, 0.01 * 2 ** min(failures + count, 6)))
         return count
@@ -117,6 +112,22 @@ def _is_away(error: redis.RedisError) -> bool:
     """Whether no server answers, or one that was the primary before a failover: a replica now, which stores nothing."""
     away = redis.ConnectionError, redis.TimeoutError, redis.ReadOnlyError, MasterDownError
     return isinstance(error, away) or "UNBLOCKED force unblock" in str(error)
+
+
+def _unreachable(url: str, error: Exception) -> ServerUnreachableError:
+    why = masked(str(error))
+    if isinstance(error, redis.AuthenticationError):
+        return ServerUnreachableError(
+            f"the server at {mask(url)} lets nobody in by that user and password: {why}. They belong into the address, "
+            "redis://USER:PASSWORD@HOST, which CELERYFLOW_URL keeps out of sight."
+        )
+    if not isinstance(error, redis.ConnectionError | redis.TimeoutError):
+        return ServerUnreachableError(
+            f"the server at {mask(url)} is a replica, which stores nothing. Name the primary's address."
+        )
+    return ServerUnreachableError(
+        f"no server answers at {mask(url)}: {why}. Is it running? cf.connect() without an address starts one."
+    )
 
 
 def _weight(error: Exception) -> float:
@@ -154,7 +165,7 @@ def connect(
         client = redis.Redis.from_url(url, socket_timeout=reply_s, **options)
         client.connection_pool.make_connection()  # which is not opened: options that nobody knows are found here
     except (ValueError, TypeError, redis.RedisError) as error:
-        raise ServerError(f"{mask(url)!r} is not an address of a server: {error}") from None
+        raise address.no_address(url, error) from None
     return client
 
 
