@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from celeryflow.cli import shown
+from celeryflow.cli import deployed, shown
 from celeryflow.cli.base import DONE, cli, code_of_run, deployment, say, server_options, write
+from celeryflow.masking import mask
 
 if TYPE_CHECKING:
     from celeryflow.graph.model import Event
@@ -41,7 +42,6 @@ def ps(as_json: bool, is_all: bool, **place: Any) -> None:
 def _processes(session: Session) -> dict[str, Any]:
     """Server and workers; which processes use them is known of this directory's own alone."""
     from celeryflow.runtime import embedded
-    from celeryflow.store.address import mask
 
     here = embedded.status(Path.cwd())
     if here is None or here["url"] != session.link.settings.url:
@@ -59,12 +59,18 @@ def _processes(session: Session) -> dict[str, Any]:
 
 
 @cli.command()
-@click.argument("run")
+@click.argument("run", required=False)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @server_options
-def status(run: str, as_json: bool, **place: Any) -> int:
-    """How RUN stands. Exit code 1 if it failed."""
-    with deployment(place):
+def status(run: str | None, as_json: bool, **place: Any) -> int:
+    """How RUN stands; exit code 1 if it failed. Without RUN the deployment: workers, queues, what is stuck and why."""
+    with deployment(place) as session:
+        if run is None:
+            from celeryflow.run.overview import overview
+
+            found = overview(session)
+            (write if as_json else say)(*([json.dumps(found)] if as_json else deployed.lines(found)))
+            return DONE
         from celeryflow.run.start import attach
         from celeryflow.view.text import text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 import click
 
 from celeryflow.cli.base import cli, say, server_options
-from celeryflow.config import Settings
+from celeryflow.config import LOG_FORMATS, Settings
+from celeryflow.engine import logs
 
 MAX_QUEUES_CHARS = 200
 """They are part of the names of a worker's drainers."""
@@ -54,33 +56,41 @@ def down() -> None:
     default=None,
     help="Take no code and no pickles: only the steps and tasks of what --import and -A import, and JSON.",
 )
+@click.option(
+    "--grace",
+    "grace_s",
+    type=click.FloatRange(min=0, max=1e9),
+    metavar="SECONDS",
+    help="What running steps get at SIGTERM, by default 1.5; those that have not ended then are handed back uncharged.",
+)
+@click.option("--log-format", type=click.Choice(LOG_FORMATS), help="Lines of text, or a JSON object a line.")
 @server_options
 def worker(
-    queues: tuple[str, ...],
-    concurrency: int | None,
-    app: str | None,
-    imports: tuple[str, ...],
-    registered_only: bool | None,
-    **place: Any,
+    queues: tuple[str, ...], concurrency: int | None, app: str | None, imports: tuple[str, ...], **options: Any
 ) -> None:
     """Work in the foreground until told to stop.
 
     For this directory, whose runtime is started where none is; or for the server that --url names, with --key-file and
     --blobs as notebooks say them, or CELERYFLOW_URL and the like.
 
-    Ctrl-C lets the steps that are running finish, a second one hands them back at once; SIGTERM gives them 1.5 s.
+    Ctrl-C lets the steps that are running finish, a second one hands them back at once; SIGTERM gives them --grace
+    seconds.
     """
     from celeryflow.runtime import pools
 
+    ways: dict[str, Any] = {name: options.pop(name) for name in ("grace_s", "log_format", "registered_only")}
+    ways["imports"] = ",".join(imports) or None
+    own = Settings.read(workers=concurrency, app=app, **ways)
+    if own.log_format == "json":
+        logs.set_up(own, f"{socket.gethostname()}:{os.getpid()}")
     names = [name for given in queues for name in given.split(",")]
     _check_queues(names)
-    found = _place_of_work(place)
+    found = _place_of_work(options)
     served = ",".join(name + found.pool for name in names) or found.queues
-    trusted: dict[str, Any] = {"imports": ",".join(imports) or None, "registered_only": registered_only}
-    own = Settings.read(workers=concurrency, app=app, **trusted)
-    trusted = {name: getattr(own, name) for name in trusted}
-    settings = replace(found, workers=own.workers, queues=served, app=own.app, **trusted)
-    say(f"Working on {', '.join(names) or 'every queue'}, until Ctrl-C.")
+    own_ways = {name: getattr(own, name) for name in ways}
+    settings = replace(found, workers=own.workers, queues=served, app=own.app, **own_ways)
+    if own.log_format == "text":
+        say(f"Working on {', '.join(names) or 'every queue'}, until Ctrl-C.")
     os.dup2(2, 1)
     os.execve(sys.executable, [sys.executable, *pools.WORKER], {**os.environ, **pools.own_environment(settings)})
 

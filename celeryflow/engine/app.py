@@ -19,13 +19,14 @@ from urllib.parse import quote
 import billiard
 from billiard.pool import EX_RECYCLE
 from celery import Celery, bootsteps
+from celery.apps import worker as celery_worker
 from celery.platforms import EX_OK
-from celery.signals import worker_process_init, worker_process_shutdown, worker_shutting_down
+from celery.signals import setup_logging, worker_process_init, worker_process_shutdown, worker_shutting_down
 from celery.worker import state
 from kombu.asynchronous import set_event_loop
 
 from celeryflow.config import Settings
-from celeryflow.engine import processes, registered
+from celeryflow.engine import logs, processes, registered
 from celeryflow.engine.drain import Drainer
 from celeryflow.engine.housekeeping import keep_house
 from celeryflow.engine.link import Link
@@ -48,17 +49,21 @@ FINISH_SIGNAL = signal.SIGUSR2
 WRONG_USE, INTERRUPTED = 2, 130
 """Exit codes."""
 
+log = logging.getLogger("celeryflow.engine.app")  # also where this is the program
+
 
 class Worker:
     """One Celery worker and what its processes share."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = name()
+        self.node = f"celeryflow-{secrets.token_hex(3)}@{socket.gethostname()}"
         self.slots = Slots(settings.workers or os.cpu_count() or 1)
         self.outputs = [open_file() for _ in range(self.slots.count)]
         self.app = make_app(settings)
         self.is_interrupted = False
+        self.supervisor: Supervisor | None = None
         self._drainer: Drainer | None = None
         self.app.task(name=TASK, ignore_result=True)(self.drain)
         self.app.steps["worker"].add(_supervision(self))
@@ -73,15 +78,18 @@ class Worker:
         worker = self.app.Worker(
             concurrency=self.slots.count,
             pool="prefork",
-            hostname=f"celeryflow-{secrets.token_hex(3)}@{socket.gethostname()}",
+            hostname=self.node,
             queues=[queue_name(self.settings)],
             loglevel="WARNING",
+            quiet=self.settings.log_format == "json",
             without_gossip=True,
             without_mingle=True,
             task_events=False,
             max_memory_per_child=self.settings.max_memory_per_child_bytes // 1024 or None,
         )
         worker.start()
+        if self.supervisor is not None:
+            self.supervisor.leave()
         return INTERRUPTED if self.is_interrupted else int(worker.exitcode or 0)
 
     def drain(self, ticket: str) -> None:
@@ -161,6 +169,16 @@ def _broker(url: str) -> str:
     return f"{url.partition(':')[0]}://{login}{host}:{place.get('port', 6379)}/{database}"
 
 
+def name() -> str:
+    """What this process is called as a worker."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def queues_in_words(served: str) -> str:
+    """What a worker serves, without its pool."""
+    return ", ".join("every queue" if one == "*" else one for one in (q.partition("@")[0] for q in served.split(",")))
+
+
 def queue_name(settings: Settings) -> str:
     """The Celery queue of a group's tickets."""
     return f"celeryflow.{settings.queues.replace('*', 'all').replace(',', '+')}"
@@ -180,8 +198,12 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
 
             link = Link.open(worker.settings, BRIEF)
             link.count_refusals("worker")
-            self.supervisor = Supervisor(link, worker.slots, worker.name, worker.outputs, members, worker.send)
+            self.supervisor = worker.supervisor = Supervisor(
+                link, worker.slots, worker.name, worker.outputs, members, worker.send, {"celery": worker.node}
+            )
             self.supervisor.start()
+            served, count = worker.settings.queues, worker.slots.count
+            log.info("working on %s with %d processes", queues_in_words(served), count)
             keep_house(Link.open(worker.settings, BRIEF), queue_name(worker.settings))
             worker_shutting_down.connect(self.begin_stop, weak=False)
             signal.signal(FINISH_SIGNAL, self.finish)
@@ -193,7 +215,8 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
         def begin_stop(self, sig: str = "SIGTERM", **_: Any) -> None:
             """At the signal: Celery stops its bootsteps when no task runs any more, which is too late."""
             if sig != "SIGINT":
-                self.supervisor.stop()
+                log.info("told to stop: running steps have %g s, then they are handed back", worker.settings.grace_s)
+                self.supervisor.stop(worker.settings.grace_s)
                 return
             worker.is_interrupted = True
             self.finish()
@@ -236,11 +259,23 @@ def _keep_log(log: logging.Logger) -> None:
     log.handlers[:] = [handler]
 
 
+def _leave_logging(**_: Any) -> None:
+    """What hears of Celery's signal sets logging up in its place."""
+
+
+def _log_line(message: str, _: Any = None) -> None:
+    """Celery writes what it has to say at a signal past all streams."""
+    log.info("%s", message.strip())
+
+
 def main() -> int:
     """Start a worker from the environment."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings = Settings.read()
+        logs.set_up(settings, name())
+        setup_logging.connect(_leave_logging, weak=False)
+        if settings.log_format == "json":
+            celery_worker.safe_say = _log_line
         if settings.app:
             use_app(settings.app)
         registered.import_modules(settings.modules())

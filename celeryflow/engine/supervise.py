@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from celeryflow.engine import processes, registered
@@ -27,6 +28,7 @@ from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import NEVER, Doing, Slot, Slots
 from celeryflow.engine.tasks import app_tasks
 from celeryflow.errors import ServerError
+from celeryflow.graph.checks import storable
 from celeryflow.graph.model import Failure, OnError
 from celeryflow.store.claims import STILL_RUNNING, Result
 from celeryflow.values.vault import FAILURE, PYTHON
@@ -38,8 +40,8 @@ SLEPT_S = 2.0
 """From one beat to the next: if it took longer, the machine slept, or the server was away."""
 
 SOFT_STOP_S = 0.5
-GRACE_S = 1.5
 STRAYS_S = 1.0
+LEAVE_S = 2.0
 DUE = "!"
 """The group of what only supervisors serve."""
 
@@ -55,6 +57,8 @@ class Supervisor:
         The pool's processes now, by their ids.
     send : callable
         Sends a ticket to the group's queue.
+    facts : mapping, optional
+        What else the store is to know of the worker.
     """
 
     def __init__(
@@ -65,9 +69,20 @@ class Supervisor:
         outputs: Sequence[int],
         pool: Callable[[], Mapping[int, Any]],
         send: Callable[[str], None],
+        facts: Mapping[str, str] | None = None,
     ) -> None:
         self.link, self.slots, self.worker, self.outputs = link, slots, worker, outputs
         self._pool, self._send = pool, send
+        self._facts = {
+            **(facts or {}),
+            "host": socket.gethostname(),
+            "pid": str(os.getpid()),
+            "directory": storable(str(Path.cwd())),
+            "started_at": f"{time.time():.3f}",
+            "python": PYTHON,
+            "version": __version__,
+            "blobs": link.vault.blobs.place,
+        }
         self._processes: dict[int, Any] = {}
         self._strays_until = 0.0
         self._interrupted: dict[str, float] = {}
@@ -83,10 +98,17 @@ class Supervisor:
         """Begin, after taking back what dead workers of this machine held."""
         self._thread.start()
 
-    def stop(self, grace_s: float = GRACE_S) -> None:
+    def stop(self, grace_s: float) -> None:
         """Planned stop: drainers finish the item at hand, or hand it back uncharged after `grace_s` seconds."""
         self.slots.stop()
         self._stop_by = min(self._stop_by, time.monotonic() + grace_s)
+
+    def leave(self) -> None:
+        """The pool has ended: beat no more, and be counted on no more."""
+        self._done.set()
+        self._thread.join(LEAVE_S)
+        with suppress(ServerError):
+            self.link.store.dismiss_worker(self.worker)
 
     def _loop(self) -> None:
         is_first = True
@@ -121,10 +143,8 @@ class Supervisor:
     def _introduce(self) -> None:
         """Say who this is, now and then: a server that lost its data, or a day, forgets it."""
         self._introduced_at = time.monotonic()
-        facts = {"python": PYTHON, "version": __version__, "slots": str(self.slots.count)}
-        facts["tasks"] = "\n".join(app_tasks())
+        facts = {**self._facts, "slots": str(self.slots.count), "tasks": "\n".join(app_tasks())}
         facts["steps"] = "\n".join(registered.known()) if registered.is_begun() else "*"
-        facts["blobs"] = self.link.vault.blobs.place
         self._queues = "" if self.slots.is_stopping else self.link.settings.queues
         self.link.store.introduce_worker(self.worker, {**facts, "queues": self._queues})
 

@@ -113,4 +113,6 @@ def settings(home: Path, socket: Path, record: dict[str, Any], workers: int | No
         blobs=str(home / BLOBS),
         workers=wanted,
         queues=pools.queues(),
+        grace_s=Settings.grace_s,  # within what the keeper gives
+        log_format=Settings.log_format,
     )

@@ -23,7 +23,7 @@ def admit(settings: Settings) -> None:
     ConfigError
         If it has no TLS or there is no key, and nobody has said that this is meant.
     """
-    is_private, has_key = settings.url.startswith(("rediss://", "unix://")), bool(settings.key_file or settings.key)
+    is_safe, has_key = is_private(settings.url), bool(settings.key_file or settings.key)
     if not (is_safe and has_key) and not settings.insecure:
         raise ConfigError(
             f"{mask(settings.url)} needs TLS (rediss://, with its checks) and key_file=, made by: celeryflow keygen FILE; or the keys "

@@ -25,7 +25,7 @@ def unserved(store: Store, run: str, nodes: Mapping[int, Node], pool: str) -> di
     """
     groups = [facts.get("queues", "") for facts in store.live_workers(HEARD_WITHIN_S).values()]
     lanes = sorted({(node.spec.queue, queue_of(node.spec), node.spec.priority) for node in nodes.values()})
-    open_ = [lane for lane in lanes if not any(_serves(group, lane[0] + pool) for group in groups)]
+    open_ = [lane for lane in lanes if not any(serves(group, lane[0] + pool) for group in groups)]
     found: dict[str, list[str]] = {}
     for queue, place, priority in open_:
         for node in store.ready_nodes(run, place + pool, priority):
@@ -54,7 +54,7 @@ def versions_of(facts: Mapping[str, str]) -> str:
     return f"{facts.get('python', '')}-{facts.get('version', '')}"
 
 
-def _serves(group: str, queue: str) -> bool:
+def serves(group: str, queue: str) -> bool:
     """Whether workers of a group serve a queue, as ``serves`` in Lua has it."""
     if not group.startswith("*"):
         return queue in group.split(",")

@@ -318,6 +318,10 @@ class Store:
         self.client.hset(self.keys.worker(worker), mapping=facts)
         self.client.expire(self.keys.worker(worker), 86400)
 
+    def dismiss_worker(self, worker: str) -> None:
+        """Count on a worker no more; what is known of it stays for its day."""
+        self.client.zadd(self.keys.workers, {worker: 0}, xx=True)
+
     def live_workers(self, within_s: float = LEASE_S) -> dict[str, dict[str, str]]:
         """Facts of the workers that were heard of within so many seconds, by default within their leases."""
         known = self._workers  # which other threads may replace
@@ -336,6 +340,23 @@ class Store:
         for name in names:
             pipe.hgetall(self.keys.worker(name))
         return pipe.execute()  # type: ignore[no-any-return]
+
+    def facts_of_workers(self, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        """What is known of these workers, alive or not."""
+        _, _, *found = self._read_workers(names)
+        return {n: {k.decode(): v.decode() for k, v in facts.items()} for n, facts in zip(names, found, strict=True)}
+
+    def queues(self) -> list[str]:
+        """The store's names of the queues in which something is ready."""
+        return sorted(queue.decode() for queue in self.client.smembers(f"{self.keys.prefix}:queues"))
+
+    def lanes(self, queue: str) -> list[tuple[str, int]]:
+        """Runs and priorities of what is ready in a queue, in the order in which it is served."""
+        members = (member.decode().rpartition("|") for member in self.client.zrange(self._queue(queue), 0, -1))
+        return [(run, int(priority)) for run, _, priority in members]
+
+    def _queue(self, queue: str) -> str:
+        return f"{self.keys.prefix}:queue:{queue}"
 
     def ready_nodes(self, run: str, queue: str, priority: int, most: int = 3) -> list[int]:
         """The first nodes of a run that wait in a queue at a priority for somebody to claim them."""
