@@ -112,7 +112,10 @@ def test_looking_starts_nothing_and_exits_3_with_one_line(shell: Shell, command:
     ("command", "code", "complaint"),
     [
         ("nonsense", 2, "No such command 'nonsense'"),
-        ("status", 2, "Missing argument 'RUN'"),
+        ("status", 3, "nothing runs for this directory"),
+        ("health", 3, "nothing runs for this directory"),
+        ("worker --grace -1", 2, "-1.0 is not in the range"),
+        ("worker --log-format xml", 2, "'xml' is not one of"),
         ("demo --only nothing", 2, "'nothing' is not one of"),
         ("worker -Q no/queue", 2, "-Q: the name of a queue"),
         (f"worker -Q {'long' * 49},another", 2, "Start another worker"),

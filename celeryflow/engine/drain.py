@@ -25,14 +25,15 @@ class Drainer:
         self.link, self.slots = link, slots
         slot = slots.slot(index)
         self.capture = Capture(output, slot, label)
+        surroundings = Surroundings(link)
         self.lane = Lane(
             name=f"{link.settings.queues}|{worker}|{os.getpid()}-{secrets.token_hex(4)}",
             label=label,
             link=link,
             slot=slot,
-            executor=Executor(link, slot, self.capture, label),
+            executor=Executor(link, slot, self.capture, label, lack=surroundings.lack),
             capture=self.capture,
-            surroundings=Surroundings(link),
+            surroundings=surroundings,
             slots=slots,
         )
         self.event_loop = EventLoop(self.lane, index)

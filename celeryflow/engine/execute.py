@@ -35,7 +35,10 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Executor:
-    """Runs claims in one process; `functions` by digest are taken as they are, others are fetched and cached."""
+    """Runs claims in one process; `functions` by digest are taken as they are, others are fetched and cached.
+
+    `lack` says what is missing on this host, if that is behind an error of a step.
+    """
 
     def __init__(
         self,
@@ -44,9 +47,10 @@ class Executor:
         capture: Capture,
         worker: str,
         functions: Mapping[str, LoadedFunction] | None = None,
+        lack: Callable[[BaseException], str] = lambda _: "",
     ) -> None:
         self.link, self.slot, self.capture, self.worker = link, slot, capture, worker
-        self.expander = Expander(link)
+        self.expander, self.lack = Expander(link), lack
         self.is_in_step = self.is_on_loop = False
         self._made: dict[Item, bytes] = {}
         self._loaded = lru_cache(256)(self._load)

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from celeryflow.graph.checks import storable
 from celeryflow.graph.model import Failure
+from celeryflow.masking import masked
 from celeryflow.values import codec
 
 MESSAGE_CHARS = 10_000
@@ -20,17 +21,18 @@ EXCEPTION_BYTES = 256 * 1024
 _HERE = str(Path(__file__).parent)
 
 
-def describe(error: BaseException, attempt: int, worker: str, log_tail: str) -> Failure:
-    """All that is worth knowing of an exception of a step."""
+def describe(error: BaseException, attempt: int, worker: str, log_tail: str, note: str = "") -> Failure:
+    """All that is worth knowing of an exception of a step, without this worker's secrets; a note ends the message."""
+    message, text = _message(error), _format(error)
     return Failure(
         kind="exception",
         error=storable(type(error).__name__[:NAME_CHARS]),
-        message=storable(_message(error)),
-        traceback=storable(_format(error)),
-        log_tail=storable(log_tail[-TAIL_CHARS:]),
+        message=masked(storable(f"{message}\n{note}" if note else message)),
+        traceback=masked(storable(text)),
+        log_tail=masked(storable(log_tail[-TAIL_CHARS:])),
         attempt=attempt,
         worker=worker,
-        exception=_pickled(error),
+        exception=_pickled(error) if masked(text) == text else b"",
     )
 
 

@@ -27,7 +27,7 @@ from celeryflow.engine.output import Place, Silent, ship
 from celeryflow.engine.read import Reader
 from celeryflow.engine.slots import NEVER, Doing, Slot, Slots
 from celeryflow.engine.tasks import app_tasks
-from celeryflow.errors import ServerError
+from celeryflow.errors import CeleryflowError, ServerError
 from celeryflow.graph.checks import storable
 from celeryflow.graph.model import Failure, OnError
 from celeryflow.store.claims import STILL_RUNNING, Result
@@ -135,6 +135,14 @@ class Supervisor:
         self._trouble = trouble
         self._done.wait(TICK_S)
 
+    def _tell_of(self, doing: Doing, what: str) -> None:
+        """Log what became of a step that did not end by itself."""
+        step = ""
+        with suppress(CeleryflowError):
+            step = Reader(self.link.store, self.link.vault, doing.run).call(doing.node).step if doing.node >= 0 else ""
+        place = {"run": doing.run, "step": step, "index": doing.index if doing.index >= 0 else None}
+        log.warning("step %r of run %r %s", step, doing.run, what, extra=place)
+
     def _abandon(self) -> None:
         """A planned stop with the server away: what runs cannot be handed back, and is when its lease has run out."""
         for pid in self._pool():
@@ -217,11 +225,13 @@ class Supervisor:
         elif time.monotonic() > self._stop_by:
             self.link.store.release(doing.drainer)
             self._stop(slot, doing)
+            self._tell_of(doing, "was handed back: the worker was told to stop")
 
     def _time_out(self, slot: Slot, doing: Doing) -> None:
         message = f"ran longer than its timeout_s of {doing.timeout_s:g} s"
         if self._fail(doing, "timeout", "StepTimeoutError", message, doing.retry_delay_s, (doing.timeout_s,)):
             self._stop(slot, doing)
+            self._tell_of(doing, message)
 
     def _end_large(self, slot: Slot, doing: Doing, used: int) -> None:
         """Kill the process at once: only that gives all of the memory back, to the next step as to the machine."""
@@ -230,6 +240,7 @@ class Supervisor:
         is_failed = self._fail(doing, "memory", "StepMemoryError", message, doing.memory_retry_delay_s)
         if is_failed and (now := slot.read()) is not None and (now.pid, now.token) == (doing.pid, doing.token):
             self._kill(doing.pid)
+            self._tell_of(doing, message)
 
     def _fail(
         self, doing: Doing, kind: str, error: str, message: str, delay_s: float, durations_s: tuple[float, ...] = ()
@@ -294,6 +305,7 @@ class Supervisor:
         else:
             how = processes.how_it_ended(self._processes.get(doing.pid))
             self._reap(doing, f"worker process {doing.pid} {how}", is_alone)
+            self._tell_of(doing, f"ended with its process: {doing.pid} {how}")
         self.slots.slot(index, lane).clear()
 
     def _ship(self, index: int, lane: int, doing: Doing, is_over: bool = False) -> None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from celeryflow.engine import registered
+from celeryflow.engine.lacks import lack, whereabouts
 from celeryflow.engine.link import Link
 from celeryflow.errors import IntegrityError, VersionMismatchError
 from celeryflow.store.large import check_place
@@ -24,6 +25,7 @@ class Surroundings:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._run = ""
+        self._home = Path.cwd()
         self._place: tuple[bytes, tuple[bytes, ...]] | None = None
         self._path = list(sys.path)
         self._count = 0
@@ -44,18 +46,24 @@ class Surroundings:
         manifest = self._manifest(run)
         if (manifest.version, manifest.python) != (__version__, PYTHON):
             raise VersionMismatchError(
-                f"run {run!r} was submitted by celeryflow {manifest.version} on Python {manifest.python}; "
-                f"this worker has {__version__} on {PYTHON}. Use the same on both sides."
+                f"run {run!r} was submitted by celeryflow {manifest.version} on Python {manifest.python}, which "
+                f"{whereabouts()} has not. Use the same on both sides."
             )
         self._link.vault.limit_bytes = manifest.blob_limit_bytes
         if registered.is_begun():
             self._run, self._place = run, (manifest.directory, manifest.path)
             return False  # steps are where the worker is, and import what it does
-        if Path(os.fsdecode(manifest.directory)).is_dir():
-            os.chdir(manifest.directory)
+        directory = Path(os.fsdecode(manifest.directory))
+        with suppress(FileNotFoundError):  # the worker's own directory may have gone, too
+            os.chdir(directory if directory.is_dir() else self._home)
         sys.path[:] = dict.fromkeys([*map(os.fsdecode, manifest.path), *self._path])
         self._run, self._place = run, (manifest.directory, manifest.path)
         return self._forget_changed()
+
+    def lack(self, error: BaseException) -> str:
+        """What this host lacks, if that is behind an error of a step; empty on the notebook's own machine."""
+        is_embedded = bool(self._link.settings.pool) or "@" in self._link.settings.queues
+        return "" if is_embedded or self._place is None else lack(error, Path(os.fsdecode(self._place[0])))
 
     def note_imports(self) -> None:
         """Remember which files the user's modules were imported from, as they are now."""

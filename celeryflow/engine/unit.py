@@ -314,7 +314,8 @@ class UnitWork:
     def _failed(self, error: BaseException, seconds: float, can_retry: bool = True) -> Result:
         """A retry, or a failure for good. Where nothing could be prepared, there is no `call` that says otherwise."""
         call = getattr(self, "call", None)
-        failure = describe(error, self.attempt, self.executor.worker, self.executor.capture.tail())
+        executor = self.executor
+        failure = describe(error, self.attempt, executor.worker, executor.capture.tail(), executor.lack(error))
         facts = {"kind": failure.kind, "error": f"{failure.error}: {failure.message}"[:BRIEF_CHARS]}
         can_retry = can_retry and not isinstance(error, RegisteredOnlyError)
         if call and can_retry and isinstance(error, getattr(self, "retry_on", ())):

@@ -15,25 +15,27 @@ OTHERS = 0o077
 """Permissions of anybody but the owner."""
 
 
-def admit(settings: Settings) -> None:
+def admit(settings: Settings, needs_key: bool = True) -> None:
     """See that the way to the server is safe. What is not is warned of, at each call anew.
+
+    Who reads and signs nothing needs no key.
 
     Raises
     ------
     ConfigError
         If it has no TLS or there is no key, and nobody has said that this is meant.
     """
-    is_safe, has_key = is_private(settings.url), bool(settings.key_file or settings.key)
+    is_safe, has_key = is_private(settings.url), not needs_key or bool(settings.key_file or settings.key)
     if not (is_safe and has_key) and not settings.insecure:
         raise ConfigError(
-            f"{mask(settings.url)} needs TLS (rediss://, with its checks) and key_file=, made by: celeryflow keygen FILE; or the keys "
-            "in CELERYFLOW_KEY. To do without, on a machine of your own, say insecure=True (--insecure, "
-            "CELERYFLOW_INSECURE=1)."
+            f"{mask(settings.url)} needs TLS (rediss://, with its checks) and key_file=, made by: "
+            "celeryflow keygen FILE; or the keys in CELERYFLOW_KEY. To do without, on a machine of your own, say "
+            "insecure=True (--insecure, CELERYFLOW_INSECURE=1)."
         )
     if not is_safe:
         _warn(
-            f"{mask(settings.url)} is used without TLS or its checks: whoever is on the way there reads its password and "
-            "the code and values of every run."
+            f"{mask(settings.url)} is used without TLS or its checks: whoever is on the way there reads its password "
+            "and the code and values of every run."
         )
     if not has_key:
         _warn(

@@ -120,4 +120,3 @@ def _speaks_tls(where: tuple[str, int]) -> bool:
     ):
         return wrapped.version() is not None
     return False
-

@@ -14,7 +14,6 @@ from redis.exceptions import MasterDownError
 from redis.retry import Retry
 
 from celeryflow.errors import (
-    ServerError,
     ServerFullError,
     ServerTooOldError,
     ServerUnreachableError,
