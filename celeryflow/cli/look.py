@@ -68,8 +68,8 @@ def status(run: str | None, as_json: bool, **place: Any) -> int:
         if run is None:
             from celeryflow.run.overview import overview
 
-            found = overview(session)
-            (write if as_json else say)(*([json.dumps(found)] if as_json else deployed.lines(found)))
+            whole = overview(session)
+            write(json.dumps(whole)) if as_json else say(*deployed.lines(whole))
             return DONE
         from celeryflow.run.start import attach
         from celeryflow.view.text import text

@@ -275,7 +275,7 @@ def main() -> int:
         logs.set_up(settings, name())
         setup_logging.connect(_leave_logging, weak=False)
         if settings.log_format == "json":
-            celery_worker.safe_say = _log_line
+            celery_worker.safe_say = _log_line  # type: ignore[attr-defined]
         if settings.app:
             use_app(settings.app)
         registered.import_modules(settings.modules())
