@@ -91,7 +91,7 @@ class Cluster:
             command = ("-m", "celeryflow", "worker", *arguments)
             process = self.start(*command, where="worker", stdout=file, stderr=file, **options)
         try:
-            wait_for(lambda: "working on" in log.read_text() or process.poll() is not None)
+            wait_for(lambda: "working on" in log.read_text() or process.poll() is not None, within_s=100)
             assert process.poll() is None, log.read_text()
             yield process
         finally:

@@ -37,7 +37,7 @@ def key_file(tmp_path: Path) -> Path:
     [
         ("redis://:pa%2Fss@host:6379/0", "redis://***@host:6379/0"),
         ("rediss://ada:pa@ss@host", "rediss://***@host"),
-        ("redis://host/0?password=pass", "redis://host/0?***"),
+        ("redis://host/0?password=pass", "redis://host/0?password=***"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
     ],
 )
