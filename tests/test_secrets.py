@@ -97,22 +97,20 @@ def test_unsafe_connect_warns_each_time_from_the_same_line() -> None:
                 cf.connect(f"redis://:hidden-word@{NOBODY}", insecure=True)
 
     told = [str(warning.message) for warning in caught if warning.category is cf.InsecureWarning]
-    assert len(told) == 4
-    assert (
-        ["without TLS" in text for text in told] == ["without a key" not in text for text in told] == [True, False] * 2
-    )
+    assert len(told) == 2
+    assert all("without TLS" in text and "without a key" in text for text in told)
     assert {warning.filename for warning in caught} == {__file__}
     assert "hidden-word" not in "".join(told)
 
 
-def test_key_file_that_others_can_read_is_warned_of(key_file: Path) -> None:
+def test_key_file_that_others_can_read_is_warned_of(key_file: Path, caplog: pytest.LogCaptureFixture) -> None:
     key_file.chmod(0o640)
 
-    with (
-        pytest.warns(cf.InsecureWarning, match=rf"open to other users \(mode 640\).*chmod 600 {key_file}"),
-        pytest.raises(cf.ServerUnreachableError),
-    ):
+    with pytest.raises(cf.ServerUnreachableError):
         cf.connect("unix:///nowhere.sock", key_file=str(key_file))
+
+    assert f"{key_file} is open to other users (mode 640)" in caplog.text
+    assert f"chmod 600 {key_file}" in caplog.text
 
 
 @pytest.mark.parametrize(
