@@ -48,11 +48,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 def test_health_is_that_of_a_live_worker_of_this_host(site: Site) -> None:
-    def health(*arguments: str) -> int:
-        return site.cluster.cli("health", *arguments).returncode
+    there = site.cluster.cli("health", "--worker", site.name, "-Q", "gpu")
+    elsewhere = site.cluster.cli("health", "--host", "elsewhere")
 
-    assert [health(), health("--worker", site.name, "-Q", "gpu")] == [0, 0]
-    assert [health("--host", "elsewhere"), health("-Q", "tpu")] == [1, 1]
+    assert (there.returncode, there.stdout) == (0, "")
+    assert f"Alive: {site.name}." in there.stderr
+    assert (elsewhere.returncode, elsewhere.stdout) == (1, "")
+    assert f"Those that were: {site.name}." in elsewhere.stderr
 
 
 def test_status_shows_workers_queues_and_what_is_stuck(site: Site) -> None:
@@ -156,3 +158,57 @@ def test_no_command_line_shows_a_secret(site: Site) -> None:
 
     assert looking.returncode == 0
     assert site.cluster.leaks(*lines) == []
+
+
+PROJECT = """
+import os
+from celery import Celery
+
+app = Celery("project", broker=os.environ["CELERYFLOW_URL"], backend=os.environ["CELERYFLOW_URL"])
+app.conf.broker_connection_retry_on_startup = True
+
+@app.task
+def add(x, y):
+    return x + y
+"""
+
+
+def test_celery_app_of_a_user_works_on_the_same_server_and_each_side_inspects_its_own(site: Site) -> None:
+    (site.cluster.directory("project") / "project.py").write_text(PROJECT)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = ("-m", "celery", "-A", "project", "worker", "--pool", "solo", "--hostname", "theirs@here")
+    with site.cluster.start(*command, where="project", **quiet) as theirs:
+        try:
+            found = site.cluster.notebook(
+                """
+                import warnings
+                from project import add, app
+
+                with warnings.catch_warnings(action="ignore"):
+                    from celeryflow.celery import app as ours
+                while not app.control.ping(timeout=0.5):
+                    pass
+                here = [*ours.control.inspect(timeout=1).ping()]
+                inspect = ours.control.inspect(here, timeout=20)
+                answer = {
+                    "theirs": [*app.control.inspect(timeout=1).ping()],
+                    "ours": here,
+                    "active": [*inspect.active()],
+                    "stats": inspect.stats(),
+                    "sum": add.delay(1, 2).get(timeout=20),
+                    "map": cf.map(lambda i: i + 1, range(3)).result(),
+                }
+                """,
+                where="project",
+            )
+        finally:
+            theirs.terminate()
+    listed = site.cluster.run("-m", "celery", "-A", "celeryflow", "inspect", "ping", "--json")
+    mine = site.cluster.status()["workers"][0]["celery"]
+
+    assert found["theirs"] == ["theirs@here"]
+    assert found["ours"] == found["active"] == [mine]
+    assert found["stats"][mine]["pool"]["max-concurrency"] == 2
+    assert (found["sum"], found["map"]) == (3, [1, 2, 3])
+    assert list(json.loads(listed.stdout)) == [mine]
+    assert site.cluster.leaks(json.dumps(found), listed.stdout, listed.stderr) == []

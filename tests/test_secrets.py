@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import celeryflow as cf
+from celeryflow.cli import main
 from celeryflow.config import Settings
 from celeryflow.masking import mask, masked
 from celeryflow.runtime.session import current
@@ -122,6 +123,35 @@ def test_password_that_spoils_its_address_is_not_told(url: str, key_file: Path) 
 
     assert "wrong" not in str(caught.value)
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize("command", ["status", "health", "worker -c 1"])
+def test_command_that_finds_no_server_shows_no_secret(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = secrets.token_hex(32)
+    monkeypatch.setenv("CELERYFLOW_KEY", key)
+
+    assert main([*command.split(), "--url", f"redis://:hidden-word@{NOBODY}", "--insecure"]) == 3
+
+    told = capsys.readouterr().err
+    assert f"no server answers at redis://***@{NOBODY}" in told
+    assert "hidden-word" not in told
+    assert key not in told
+
+
+def test_fault_of_a_command_is_told_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Settings(url="redis://:hidden-word@host")
+
+    def broken(*_: object) -> int:
+        raise RuntimeError("redis://:hidden-word@host broke")
+
+    monkeypatch.setattr("os.open", broken)
+    assert main(["keygen", str(tmp_path / "new")]) == 1
+
+    assert "RuntimeError: redis://:***@host broke" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("runtime")

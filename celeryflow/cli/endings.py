@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import click
 from celeryflow import errors
 from celeryflow.cli import act, collect, look, serve  # noqa: F401 - they register their commands
 from celeryflow.cli.base import DONE, NO_SERVER, RUN_FAILED, WRONG_USE, cli, say
+from celeryflow.masking import masked
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -25,8 +27,11 @@ def run(arguments: Sequence[str] | None) -> int:
         except click.Abort:
             raise KeyboardInterrupt from None
         except errors.CeleryflowError as error:
-            say(f"celeryflow: {error}")
+            say(f"celeryflow: {masked(str(error))}")
             return _code_of(error)
+        except Exception:  # noqa: BLE001 - a fault of ours, whose text may hold an address
+            say(masked(traceback.format_exc()))
+            return RUN_FAILED
 
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
