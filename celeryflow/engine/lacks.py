@@ -6,18 +6,23 @@ import os
 import platform
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from celeryflow.graph.checks import storable
 from celeryflow.version import __version__
 
 
+def here() -> str:
+    """Directory of this process; empty if it has gone."""
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return ""
+
+
 def whereabouts() -> str:
     """Host and process of this worker, its directory, and what it runs."""
-    directory = "a directory that is gone"
-    with suppress(OSError):
-        directory = storable(str(Path.cwd()))
+    directory = storable(here()) or "a directory that is gone"
     return (
         f"worker {socket.gethostname()}:{os.getpid()} (in {directory}, with Python {platform.python_version()} at "
         f"{sys.executable} and celeryflow {__version__})"
@@ -32,7 +37,7 @@ def lack(error: BaseException, directory: Path) -> str:
     directory : Path
         The notebook's own.
     """
-    if isinstance(error, ImportError) or str(error).startswith("Can't get attribute"):
+    if isinstance(error, ImportError) or _is_not_in_module(error):
         name = getattr(error, "name", None)
         what = f"module {name!r}" if name else "what it needs"
         return (
@@ -47,3 +52,9 @@ def lack(error: BaseException, directory: Path) -> str:
         f"{whereabouts()} has no {storable(os.fsdecode(path))!r}.{gone} Steps see the files of the worker's host: "
         "put it where all hosts have it under one path, or read it in the notebook and pass what it holds."
     )
+
+
+def _is_not_in_module(error: BaseException) -> bool:
+    """Whether a pickle names something that its module does not have."""
+    text = error.args[0] if isinstance(error, AttributeError) and error.args else None
+    return isinstance(text, str) and text.startswith("Can't get attribute")

@@ -17,11 +17,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from celeryflow.engine import processes, registered
 from celeryflow.engine.execute import Executor
+from celeryflow.engine.lacks import here
 from celeryflow.engine.link import Link
 from celeryflow.engine.output import Place, Silent, ship
 from celeryflow.engine.read import Reader
@@ -77,7 +77,7 @@ class Supervisor:
             **(facts or {}),
             "host": socket.gethostname(),
             "pid": str(os.getpid()),
-            "directory": storable(str(Path.cwd())),
+            "directory": storable(here()),
             "started_at": f"{time.time():.3f}",
             "python": PYTHON,
             "version": __version__,

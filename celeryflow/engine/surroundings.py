@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from celeryflow.engine import registered
-from celeryflow.engine.lacks import lack, whereabouts
+from celeryflow.engine.lacks import here, lack, whereabouts
 from celeryflow.engine.link import Link
 from celeryflow.errors import IntegrityError, VersionMismatchError
 from celeryflow.store.large import check_place
@@ -25,7 +25,7 @@ class Surroundings:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._run = ""
-        self._home = Path.cwd()
+        self._home = here()
         self._place: tuple[bytes, tuple[bytes, ...]] | None = None
         self._path = list(sys.path)
         self._count = 0
@@ -55,7 +55,7 @@ class Surroundings:
             return False  # steps are where the worker is, and import what it does
         directory = Path(os.fsdecode(manifest.directory))
         with suppress(FileNotFoundError):  # the worker's own directory may have gone, too
-            os.chdir(directory if directory.is_dir() else self._home)
+            os.chdir(directory if directory.is_dir() else self._home)  # and not stay in that of another run
         sys.path[:] = dict.fromkeys([*map(os.fsdecode, manifest.path), *self._path])
         self._run, self._place = run, (manifest.directory, manifest.path)
         return self._forget_changed()
