@@ -24,9 +24,9 @@ def health(host: str | None, name: str | None, queue: str | None, **place: Any) 
     Exit code 0 if so, 1 if none is, 3 if no server answers. In a container with a worker it needs no option.
     """
     with deployment(place) as session:
-        from celeryflow.run.stuck import is_served
+        from celeryflow.run.stuck import serves_by_name
 
-        workers, pool = session.link.store.live_workers(), session.link.settings.pool
+        workers = session.link.store.live_workers()
         if name is None and queue is None:
             host = host or socket.gethostname()
         found = [
@@ -34,7 +34,7 @@ def health(host: str | None, name: str | None, queue: str | None, **place: Any) 
             for worker, facts in workers.items()
             if name in (None, worker)
             and host in (None, facts.get("host"))
-            and (queue is None or is_served(facts, queue + pool))
+            and (queue is None or serves_by_name(facts, queue))
         ]
     if found:
         say(f"Alive: {', '.join(found)}.")

@@ -11,7 +11,7 @@ from celeryflow.config import LEASE_S
 from celeryflow.errors import CeleryflowError, ServerFullError
 from celeryflow.masking import mask
 from celeryflow.run.start import attach
-from celeryflow.run.stuck import Facts, is_served, plain, reasons
+from celeryflow.run.stuck import Facts, plain, reasons, serves_by_name
 from celeryflow.runtime.session import Session
 from celeryflow.runtime.snapshot.fold import Snapshot
 from celeryflow.store import overview as look
@@ -31,10 +31,11 @@ def overview(session: Session) -> dict[str, Any]:
         If the server does not answer.
     """
     store, settings = session.link.store, session.link.settings
-    silent, ready, held = look.silent_s(store), look.ready(store), look.held(store)
+    unfinished = [run for run, _ in store.unfinished_runs()]
+    silent, held = look.silent_s(store), look.held(store)
+    ready = [one for one in look.ready(store) if one.run in unfinished]
     facts = store.facts_of_workers([*silent])
     live = {name: facts[name] for name, seconds in silent.items() if seconds < LEASE_S and facts[name]}
-    unfinished = [run for run, _ in store.unfinished_runs()]
     seen = {run: found for run in unfinished if (found := _snapshot(store, run)) is not None}
     stuck = {run: [*reasons(session.link, run, [r for r in ready if r.run == run], live)] for run in unfinished}
     return {
@@ -116,7 +117,7 @@ def _queues(
             "running": count["running"],
             "waiting": max(0, count["waiting"] - count["ready"]),
             "oldest_wait_s": round(max(waits[queue]), 3) if waits[queue] else None,
-            "workers": sum(is_served(facts, queue) for facts in live.values()),
+            "workers": sum(serves_by_name(facts, queue) for facts in live.values()),
         }
         for queue, count in sorted({**{name: Counter() for name in served}, **counts}.items())
         if queue and not queue.startswith("!")

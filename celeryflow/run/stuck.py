@@ -46,8 +46,13 @@ def plain(queue: str) -> str:
     return queue.partition("@")[0].partition("~")[0].partition("%")[0]
 
 
+def serves_by_name(facts: Facts, queue: str) -> bool:
+    """Whether a worker serves a queue of that name, of whatever pool."""
+    return not {queue, "*"}.isdisjoint(plain(served) for served in facts.get("queues", "").split(","))
+
+
 def is_served(facts: Facts, queue: str) -> bool:
-    """Whether a worker serves a queue, by the store's own name or the users'."""
+    """Whether a worker serves a queue, by the store's own name."""
     _, at, pool = queue.rpartition("@")
     return serves(facts.get("queues", ""), plain(queue) + (f"@{pool}" if at else ""))
 
