@@ -104,6 +104,11 @@ class Settings:
         hide_those_of(self.blobs)
         for key in [*_split(self.key), *filter(_is_key, [self.key_file])]:
             hide(key)
+        if not _PREFIX.fullmatch(self.prefix):
+            raise ConfigError(
+                f"prefix must be 1 to 100 of the characters A-Z a-z 0-9 _ . : -, not {self.prefix!r:.150}: "
+                "it is the start of every key."
+            )
         if not 0 <= self.grace_s < float("inf"):
             raise ConfigError(f"CELERYFLOW_GRACE_S must be a number of seconds of 0 or more, not {self.grace_s!r}.")
         if self.log_format not in LOG_FORMATS:
@@ -116,13 +121,6 @@ class Settings:
         shown |= {name: mask(shown[name]) for name in ("url", "blobs") if name in shown}
         shown |= {name: MASK for name in shown if name == "key" or _is_key(str(shown[name]))}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
-
-    def __post_init__(self) -> None:
-        if not _PREFIX.fullmatch(self.prefix):
-            raise ConfigError(
-                f"prefix must be 1 to 100 of the characters A-Z a-z 0-9 _ . : -, not {self.prefix!r:.150}: "
-                "it is the start of every key."
-            )
 
     @classmethod
     def read(cls, **arguments: Any) -> Settings:

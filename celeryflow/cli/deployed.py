@@ -61,6 +61,9 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"queues   {len(found['queues']) or 'none'}"
     yield from _columns([_queue(queue) for queue in found["queues"]])
     yield f"runs     {len(found['runs'])} not finished, {len(found['stuck'])} stuck"
+    refused = ", ".join(f"{count} by {role}s" for role, count in found["refused"].items() if count)
+    if refused:
+        yield f"refused  {refused}: signed bytes that were changed, moved, or signed with another key"
     for stuck in found["stuck"]:
         yield from (f"  {stuck['run']}  {plain(why, 500)}" for why in stuck["why"])
 

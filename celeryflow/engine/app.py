@@ -254,7 +254,7 @@ def _allow_children() -> None:
 
 def _keep_log(log: logging.Logger) -> None:
     """Have its lines in the worker's log, also while steps run, whose output goes elsewhere."""
-    handler = logging.StreamHandler(os.fdopen(os.dup(2), "w", buffering=1))
+    handler = logs.Whole(os.dup(2))
     handler.setFormatter(next((each.formatter for each in logging.getLogger().handlers), None))
     log.handlers[:] = [handler]
 

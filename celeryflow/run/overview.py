@@ -43,6 +43,7 @@ def overview(session: Session) -> dict[str, Any]:
         "prefix": settings.prefix,
         "at": time.time(),
         "trouble": _trouble(store),
+        "refused": store.refused(),
         "workers": [_worker(name, facts[name], silent[name], held) for name in sorted(silent)],
         "queues": _queues(ready, held, seen, live),
         "runs": unfinished,
