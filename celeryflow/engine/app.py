@@ -42,6 +42,7 @@ from celeryflow.values import refusals
 
 FOREVER_S = 10**8
 POOL_CHECK_S = 0.2
+SILENCE_S = 5
 
 FINISH_SIGNAL = signal.SIGUSR2
 """A worker that gets it finishes the steps at hand, takes no others, and goes."""
@@ -150,7 +151,14 @@ def make_app(settings: Settings) -> Celery:
         broker_channel_error_retry=True,  # what the server answers while its disk is full
         broker_transport=TRANSPORT,
         broker_use_ssl=address.tls(settings.url) or False,
-        broker_transport_options={"global_keyprefix": f"{settings.prefix}:celery:", "visibility_timeout": FOREVER_S},
+        broker_transport_options={
+            "global_keyprefix": f"{settings.prefix}:celery:",
+            "visibility_timeout": FOREVER_S,
+            # Of a server that falls silent without a word, kombu would hear only after 50 s, or never.
+            "socket_timeout": SILENCE_S,
+            "socket_connect_timeout": SILENCE_S,
+            "health_check_interval": SILENCE_S,
+        },
         worker_proc_alive_timeout=30,
     )
     return app

@@ -68,15 +68,17 @@ cf.connect({self.url!r}, key_file="key", blobs="blobs", insecure=True)
     def fail_over(self, *, is_abrupt: bool) -> None:
         """Promote the replica, and send who connects from now on there.
 
-        Where it is not abrupt, the former primary becomes its replica, and connections to it stay as they are.
+        Where it is not abrupt, connections to the former primary stay as they are.
         """
         former, self.primary, self.replica = self.primary, self.replica, self.primary
         self.primary.promote()
         if is_abrupt:
             former.kill()
-        else:
-            former.client.replicaof("127.0.0.1", self.primary.port)
         self.proxy.point(("127.0.0.1", self.primary.port), drops=is_abrupt)
+
+    def demote_former(self) -> None:
+        """Make the former primary a replica of the new one."""
+        self.replica.client.replicaof("127.0.0.1", self.primary.port)
 
 
 @contextmanager

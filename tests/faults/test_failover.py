@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 from executions import wait_until
 from shell import Shell
 
+from . import figures
 from .adding import FLOW, begin, check
 from .cells import Cells
 from .oracle import Oracle
 from .replicas import Pair, replicated
+from .servers import stopped
 
 
 @pytest.fixture
@@ -30,16 +33,33 @@ def kernel(shell: Shell, pair: Pair) -> Iterator[Cells]:
 def test_runs_go_on_after_the_primary_was_demoted_and_then_the_new_one_killed(
     kernel: Cells, pair: Pair, witness: Oracle
 ) -> None:
-    run = begin(kernel, 40, 0.1)
-    wait_until(lambda: len(witness.read("work")) > 10)
+    run = begin(kernel, 24, 0.1)
+    wait_until(lambda: len(witness.read("work")) > 6)
     pair.fail_over(is_abrupt=False)
-    check(kernel, witness, run, 40)
+    pair.demote_former()
+    check(kernel, witness, run, 24)
 
-    run = begin(kernel, 40, 0.1)  # with workers that were idle: it takes a ticket
-    wait_until(lambda: len(witness.read("work", run)) > 10)
+    run = begin(kernel, 24, 0.1)  # with workers that were idle: it takes a ticket
+    wait_until(lambda: len(witness.read("work", run)) > 6)
     wait_until(lambda: pair.replica.client.info("replication")["master_link_status"] == "up")
     pair.fail_over(is_abrupt=True)
-    check(kernel, witness, run, 40)
+    check(kernel, witness, run, 24)
+
+
+@pytest.mark.slow_fault
+def test_runs_go_on_after_a_primary_that_fell_silent(kernel: Cells, pair: Pair, witness: Oracle) -> None:
+    """As when its host is gone: nobody closes the connections."""
+    run = begin(kernel, 40, 0.1)
+    wait_until(lambda: len(witness.read("work")) > 10)
+    with stopped(pair.primary.process.pid):
+        pair.fail_over(is_abrupt=False)
+        check(kernel, witness, run, 40)
+
+        run = begin(kernel, 4, 0.1)
+        begun = time.monotonic()
+        check(kernel, witness, run, 4)
+
+    figures.time("from a submit to its end, where the former primary is silent", time.monotonic() - begun)
 
 
 @pytest.mark.slow_fault
