@@ -63,12 +63,17 @@ def paired(differences: Floats, estimand: str) -> Floats:
     n = differences.shape[1]
     found = _signed_ranks(differences) if estimand == "median" and n >= choice.FEW else _t(differences)
     if estimand == "mean" and choice.FEW <= n < choice.MANY:
-        sizes = np.sort(np.abs(differences), axis=1)
-        is_tied = 2 * (1 + np.count_nonzero(np.diff(sizes, axis=1) > 1e-12, axis=1)) <= n
+        is_tied = _alike(np.abs(differences))
         found[is_tied] = _sign_flips(differences[is_tied])
     is_constant = np.ptp(differences, axis=1) == 0
     found[is_constant] = np.where(differences[is_constant, 0] == 0, 1.0, 2.0 ** (1 - n))
     return checked(found, lambda at: choice.paired(differences[at], estimand))
+
+
+def _alike(values: Floats) -> npt.NDArray[np.bool_]:
+    """As of `choice.are_alike`, of each row."""
+    others = np.count_nonzero(np.diff(np.sort(values, axis=1), axis=1) > 1e-12, axis=1)
+    return np.asarray(2 * (1 + others) <= values.shape[1])
 
 
 def _t(differences: Floats) -> Floats:
@@ -109,6 +114,9 @@ def unpaired(a: Floats, b: Floats, estimand: str, level: float) -> Floats:
     n = a.shape[1]
     is_ranked = estimand == "median" and n >= choice.FEW
     found = _brunner_munzel(a, b, level) if is_ranked else _welch(a, b)
+    if estimand == "mean" and choice.FEW <= n < choice.MANY:
+        for at in np.flatnonzero(_alike(np.hstack([a, b]))):
+            found[at] = choice.unpaired(a[at], b[at], estimand, level).p_value()
     is_constant = (np.ptp(a, axis=1) == 0) & (np.ptp(b, axis=1) == 0)
     apart = 2.0 / special.comb(2 * n, n, exact=True)
     found[is_constant] = np.where(a[is_constant, 0] == b[is_constant, 0], 1.0, apart)

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -17,7 +17,7 @@ from celeryflow.compare.ranks import average_ranks, friedman, kruskal, nemenyi_d
 from celeryflow.compare.signedrank import SignedRank
 from celeryflow.compare.signflip import SignFlip
 from celeryflow.compare.student import corrected_t, paired_t, welch
-from celeryflow.compare.studentized import PermutedBrunnerMunzel
+from celeryflow.compare.studentized import PermutedBrunnerMunzel, PermutedWelch
 from celeryflow.compare.verdicts import Rules, judge, winner
 
 CLOSE = {"rel": 1e-9, "abs": 1e-12}
@@ -114,6 +114,42 @@ def test_few_values_and_small_levels_get_the_permuted_brunner_munzel_test(n: int
     low, high = found.interval(1 - level)
     assert low < found.difference < high
     assert (found.p_value() <= level) == (not low <= 0 <= high)
+
+
+@pytest.mark.filterwarnings("ignore:Precision loss occurred:RuntimeWarning")  # of deals whose sides are constant
+def test_the_permuted_welch_test_is_scipys_statistic_over_all_deals() -> None:
+    a, b = np.array([0.0, 1.0, 1.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0, 0.0, 2.0, 0.0, 0.0])
+    with np.errstate(all="ignore"):
+        known = stats.permutation_test(
+            (a, b),
+            lambda a, b, axis: np.nan_to_num(
+                stats.ttest_ind(a, b, axis=axis, equal_var=False).statistic, posinf=np.inf
+            ),
+            n_resamples=np.inf,
+        )
+    found = unpaired(a, b)
+    assert (found.test, found.estimand) == ("Welch t permutation", "mean")
+    assert "are alike" in found.notes[0]
+    assert found.p_value() == pytest.approx(known.pvalue, **CLOSE)
+
+
+@given(st.integers(0, 10**6), st.integers(6, 12), st.integers(6, 12), st.sampled_from([0.9, 0.95, 0.99]))
+def test_the_interval_of_the_permuted_welch_test_holds_what_it_does_not_reject(
+    seed: int, n: int, m: int, level: float
+) -> None:
+    random = np.random.default_rng(seed)
+    a, b = random.integers(0, 3, n).astype(float), random.integers(0, 3, m).astype(float)
+    found = PermutedWelch(a, b)
+    assume(np.ptp(a) + np.ptp(b) > 0)
+    low, high = found.interval(level)
+    assert (found.p_value() > 1 - level) == (low <= 0 <= high)
+    for end, outside, p in ((low, -1e-6, found.p_greater), (high, 1e-6, found.p_less)):
+        if math.isfinite(end):
+            assert p(end + outside) <= (1 - level) / 2 < p(end - outside)
+
+
+def test_many_values_that_are_alike_get_welchs_test() -> None:
+    assert unpaired(np.tile([0.0, 1.0], 15), np.tile([0.0, 1.0, 1.0], 10)).test == "Welch t"
 
 
 def test_the_exact_sign_flip_test_is_scipys() -> None:

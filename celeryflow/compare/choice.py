@@ -9,7 +9,7 @@ from celeryflow.compare.contrast import Contrast, Floats, Unknown, is_constant
 from celeryflow.compare.signedrank import SignedRank
 from celeryflow.compare.signflip import Constant, SignFlip
 from celeryflow.compare.student import StudentT, corrected_t, paired_t, welch
-from celeryflow.compare.studentized import PermutedBrunnerMunzel
+from celeryflow.compare.studentized import PermutedBrunnerMunzel, PermutedWelch
 
 FEW = 6
 """Below it no exact rank or permutation test of pairs can reach 0.05 (6 give 2/2**6 = 0.031): the paired t is used."""
@@ -17,8 +17,9 @@ FEW = 6
 SOME, MANY = 15, 30
 """Values from which on quantiles of t serve for Brunner and Munzel's statistic; and for what is tied, or far out."""
 
-TIED = "assumes symmetric differences; so many of so few are alike that a t test would reject too often"
-"""What is said of sign flips that nobody asked for."""
+ALIKE = "so many of so few are alike that a t test would reject too often"
+TIED = f"assumes symmetric differences; {ALIKE}"
+"""What is said of permutations that nobody asked for."""
 
 ESTIMANDS = ("mean", "median")
 
@@ -60,8 +61,12 @@ def is_tied(differences: Floats) -> bool:
     Of 10 differences of three algorithms that score 0 or 1, the t tests reject in 6.6 % of the families at 0.05. As the
     sizes alone decide, and not the signs, the level of the sign-flip test stays what it is.
     """
-    n, sizes = len(differences), np.abs(differences)
-    return n < MANY and 2 * len(np.unique(np.round(sizes / np.max(sizes), 12))) <= n
+    return len(differences) < MANY and are_alike(np.abs(differences))
+
+
+def are_alike(values: Floats) -> bool:
+    """Whether at least half of the values are repeated."""
+    return 2 * len(np.unique(np.round(values / np.max(np.abs(values)), 12))) <= len(values)
 
 
 def unpaired(a: Floats, b: Floats, estimand: str = "mean", level: float = 0.05, seed: int = 0) -> Contrast:
@@ -72,8 +77,8 @@ def unpaired(a: Floats, b: Floats, estimand: str = "mean", level: float = 0.05, 
     a, b : array of float, shapes (n,) and (m,)
         Scores; finite.
     estimand : {"mean", "median"}
-        Welch's t, or Brunner and Munzel's test. Where one side has fewer than 6 it is Welch's, and where neither varies
-        Brunner and Munzel's: each with a note.
+        Welch's t, or Brunner and Munzel's test. Where one side has fewer than 6 it is Welch's, where neither varies
+        Brunner and Munzel's, and Welch's permuted where they are few and take few values: each with a note.
     level : float
         At which the pair is judged. Quantiles of Brunner and Munzel's t are too small for fewer than 15 values of a
         side, and far out, at levels below 0.01, for fewer than 30: there its permutation test is used.
@@ -90,7 +95,8 @@ def unpaired(a: Floats, b: Floats, estimand: str = "mean", level: float = 0.05, 
     if min(n, m) < FEW:
         return _noted(welch(a, b), f"{n} and {m} items only: Welch's t test, which takes them to be normal")
     if estimand == "mean":
-        return welch(a, b)
+        is_few = min(n, m) < MANY and are_alike(np.concatenate([a, b]))
+        return PermutedWelch(a, b, (ALIKE,), seed) if is_few else welch(a, b)
     enough = SOME if level >= 0.01 else MANY
     return BrunnerMunzel(a, b) if min(n, m) >= enough else PermutedBrunnerMunzel(a, b, seed=seed)
 

@@ -1,10 +1,10 @@
-"""The Brunner-Munzel test of small samples: its statistic, and how that is distributed if the values are dealt anew."""
+"""Tests of small samples: Brunner and Munzel's statistic, and Welch's, and what they are if values are dealt anew."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from celeryflow.compare.brunnermunzel import BrunnerMunzel
-from celeryflow.compare.contrast import Floats
+from celeryflow.compare.contrast import ALL, Effect, Floats, Interval
+from celeryflow.compare.student import StudentT, welch
 
 DRAWS = 9999
 """Deals that are drawn, where there are more of them; up to so many, every one is gone through."""
@@ -55,34 +56,121 @@ class PermutedBrunnerMunzel(BrunnerMunzel):
     def _p(self, shift: float, alternative: str) -> float:
         moved = np.concatenate([self.a - shift, self.b])
         seen = float(statistics(moved[None, :], len(self.a))[0])
-        slack = _ROUNDING * max(1.0, abs(seen)) if math.isfinite(seen) else 0.0
-        deals, drawn = self._usual, 0 if is_complete(self.n, len(self.a)) else 1  # the deal seen, beside those drawn
-        at_least = len(deals) - int(np.searchsorted(deals, seen - slack, side="left"))
-        at_most = int(np.searchsorted(deals, seen + slack, side="right"))
-        greater, less = (max(1, count + drawn) / (len(deals) + drawn) for count in (at_least, at_most))
+        greater, less = _tails(self._usual, seen, is_complete(self.n, len(self.a)))
         return {"greater": greater, "less": less}.get(alternative, min(1.0, 2.0 * min(greater, less)))
 
 
+@dataclass(frozen=True)
+class PermutedWelch:
+    """Welch's t with the quantiles of its permutation distribution, as of `PermutedBrunnerMunzel`.
+
+    Of few values that are alike, as scores of 0 and 1 are, the t quantiles are too small. Janssen (1997), "Studentized
+    permutation tests for non-i.i.d. hypotheses and the generalized Behrens-Fisher problem": exact where both sides have
+    one distribution, and as good as Welch's where only their means are the same.
+
+    Attributes
+    ----------
+    a, b : array of float, shapes (n,) and (m,)
+        n, m >= 2, and not both constant.
+    seed : int
+        Of the deals drawn where there are too many to go through all.
+    """
+
+    a: Floats
+    b: Floats
+    notes: tuple[str, ...] = ()
+    seed: int = 0
+
+    test = "Welch t permutation"
+    estimand = "mean"
+
+    @property
+    def n(self) -> int:
+        """As of Contrast."""
+        return len(self.a) + len(self.b)
+
+    @property
+    def difference(self) -> float:
+        """As of Contrast."""
+        return self._welch.difference
+
+    @property
+    def smallest_p(self) -> float:
+        """As of `PermutedBrunnerMunzel`."""
+        return 2.0 / (math.comb(self.n, len(self.a)) if is_complete(self.n, len(self.a)) else DRAWS + 1)
+
+    @cached_property
+    def _welch(self) -> StudentT:
+        return welch(self.a, self.b)
+
+    @cached_property
+    def _usual(self) -> Floats:
+        values = np.sort(np.concatenate([self.a, self.b]))
+        return usual(tuple(values.tolist()), len(self.a), self.seed, welch_statistics)
+
+    def p_value(self) -> float:
+        """As of Contrast."""
+        return min(1.0, 2.0 * min(self._tails(0.0)))
+
+    def p_greater(self, shift: float) -> float:
+        """As of Contrast."""
+        return self._tails(shift)[0]
+
+    def p_less(self, shift: float) -> float:
+        """As of Contrast."""
+        return self._tails(shift)[1]
+
+    def _tails(self, shift: float) -> tuple[float, float]:
+        seen = (self.difference - shift) / self._welch.error
+        return _tails(self._usual, seen, is_complete(self.n, len(self.a)))
+
+    def interval(self, level: float) -> Interval:
+        """As of Contrast: what `p_greater` and `p_less` do not reject."""
+        deals, drawn = self._usual, 0 if is_complete(self.n, len(self.a)) else 1
+        allowed = math.floor((1.0 - level) / 2.0 * (len(deals) + drawn) + _ROUNDING) - drawn
+        if allowed < max(0, 1 - drawn):
+            return Interval(*ALL)
+        ends = (self.difference - float(deals[at]) * self._welch.error for at in (len(deals) - 1 - allowed, allowed))
+        return Interval(*(0.0 if abs(end) <= _ROUNDING * self._welch.error else end for end in ends))
+
+    def effect(self, level: float) -> Effect:
+        """As of Welch's test."""
+        return self._welch.effect(level)
+
+
+def _tails(deals: Floats, seen: float, is_whole: bool) -> tuple[float, float]:
+    """Shares of the sorted deals at least, and at most, what was seen: which is one of them, or counts as one more."""
+    slack, drawn = _ROUNDING * max(1.0, abs(seen)) if math.isfinite(seen) else 0.0, 0 if is_whole else 1
+    at_least = len(deals) - int(np.searchsorted(deals, seen - slack, side="left"))
+    at_most = int(np.searchsorted(deals, seen + slack, side="right"))
+    greater, less = (max(1, count + drawn) / (len(deals) + drawn) for count in (at_least, at_most))
+    return greater, less
+
+
 @lru_cache(maxsize=64)
-def usual(ranks: tuple[float, ...], first: int, seed: int = 0) -> Floats:
-    """The statistic of each deal of values that have these ranks; ranks are all that it depends on.
+def usual(
+    values: tuple[float, ...], first: int, seed: int = 0, of: Callable[[Floats, int], Floats] | None = None
+) -> Floats:
+    """The statistic of each deal of values.
 
     Parameters
     ----------
-    ranks : tuple of float
-        Of all values, sorted; those of equal values are their mean.
+    values : tuple of float
+        Of both sides, sorted. For Brunner and Munzel's statistic their ranks, which are all that it depends on.
     first : int
         How many go to the first side.
     seed : int
         Of the deals drawn where there are more than `DRAWS`.
+    of : callable, optional
+        By default `statistics`.
 
     Returns
     -------
     array of float
         Sorted. The deal seen is one of them where they are complete.
     """
-    values = np.asarray(ranks)
-    found = [statistics(values[deals], first) for deals in _deals(len(ranks), first, seed)]
+    all_, of = np.asarray(values), of or statistics
+    found = [of(all_[deals], first) for deals in _deals(len(values), first, seed)]
     return np.asarray(np.sort(np.concatenate(found)), dtype=np.float64)
 
 
@@ -128,4 +216,15 @@ def statistics(values: Floats, first: int) -> Floats:
     size = of_a.mean(axis=1) - 0.5
     with np.errstate(divide="ignore", invalid="ignore"):
         found = np.where(np.abs(size) < _ROUNDING, 0.0, size / error)
+    return np.asarray(found, dtype=np.float64)
+
+
+def welch_statistics(values: Floats, first: int) -> Floats:
+    """Welch's t; arguments and value as of `statistics`, endless where both sides are constant and apart."""
+    a, b = values[:, :first], values[:, first:]
+    error = np.sqrt(a.var(axis=1, ddof=1) / a.shape[1] + b.var(axis=1, ddof=1) / b.shape[1])
+    difference = a.mean(axis=1) - b.mean(axis=1)
+    small = _ROUNDING * np.max(np.abs(values), axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where(np.abs(difference) <= small, 0.0, difference / np.where(error > small, error, 0.0))
     return np.asarray(found, dtype=np.float64)
