@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -45,11 +46,10 @@ class Cluster:
     def worker(self, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
         """A worker of one process, at work; `environment` is more of its variables."""
         place = ["--url", self.url, "--key-file", str(self.worker_keys), "--blobs", str(self.blobs)]
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("CELERYFLOW_")}
         process = subprocess.Popen(
             [sys.executable, "-m", "celeryflow", "worker", "-c", "1", *place, *options],
             cwd=self.directory,
-            env={**clean, "PYTHONPATH": str(ROOT), **environment},
+            env={**self._environment(), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -64,6 +64,18 @@ class Cluster:
                 process.communicate(timeout=60)
             finally:
                 process.kill()
+
+    def status(self) -> Any:
+        """What ``celeryflow status --json`` says."""
+        place = ["--url", self.url, "--key-file", str(self.client_keys)]
+        command = [sys.executable, "-m", "celeryflow", "status", "--json", *place]
+        done = subprocess.run(command, cwd=self.directory, env=self._environment(), stdout=subprocess.PIPE, check=True)
+        return json.loads(done.stdout)
+
+    @staticmethod
+    def _environment() -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("CELERYFLOW_")}
+        return {**clean, "PYTHONPATH": str(ROOT)}
 
     def facts(self, process: subprocess.Popen[str]) -> dict[str, Any] | None:
         """What a worker says of itself."""

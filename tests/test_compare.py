@@ -233,12 +233,14 @@ def test_peak_memory_is_above_what_was_held_before_and_again_each_time() -> None
         return x + float(np.ones(mib * 2**17).sum()) * 0
 
     algorithms = {"20": functools.partial(allocate, mib=20), "60": functools.partial(allocate, mib=60)}
+    for mib in (31, 30):  # of which the C library keeps the second at hand
+        allocate(0.0, mib)
     with pytest.warns(cf.ComparisonWarning):
         peaks = here(algorithms).trials().groupby("algorithm")["peak_memory_bytes"]
     for name, peak in peaks:
         if Path("/proc/self/clear_refs").exists():
             # Of most: a machine that is short of memory takes some of what was held before, or gives it back.
-            assert 0.7 * int(name) * 2**20 <= peak.quantile(0.25) <= peak.quantile(0.75) <= 1.5 * int(name) * 2**20
+            assert 0.9 * int(name) * 2**20 <= peak.quantile(0.25) <= peak.quantile(0.75) <= 1.5 * int(name) * 2**20
         else:
             assert peak.isna().all()
 

@@ -59,7 +59,7 @@ STEPS = """
     def a_set():
         return {1, 2}
 
-    @app.task(name="fleet.ship")
+    @app.task(name="fleet.ship", shared=False)  # with other apps of the tests' process
     def ship(x):
         return f"shipped {x}"
 

@@ -125,6 +125,7 @@ def test_password_that_spoils_its_address_is_not_told(url: str, key_file: Path) 
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.filterwarnings("ignore::celeryflow.InsecureWarning")
 @pytest.mark.parametrize("command", ["status", "health", "worker -c 1"])
 def test_command_that_finds_no_server_shows_no_secret(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

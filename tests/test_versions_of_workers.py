@@ -53,6 +53,9 @@ def test_worker_of_another_version_takes_nothing_and_who_waits_is_told(
         assert f":{worker.pid}" in repr(waiting) and f"needs celeryflow {cf.__version__} on Python {MINE}" in repr(
             waiting
         )
+        (stuck,) = cluster.status()["stuck"]
+        (why,) = stuck["why"]
+        assert theirs.replace("Python ", "") in why and "same versions" in why
         with pytest.raises(cf.VersionMismatchError, match=theirs) as caught:
             cf.workflow(lambda: step(-1)).submit()
         assert f"{cf.__version__} on Python {MINE}" in str(caught.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +51,16 @@ def _processes(session: Session) -> dict[str, Any]:
         "server_pid": here["server"],
         "kernel_pids": here["members"],
         "is_pinned": here["pinned"],
-        "workers": [
-            {"worker": name, **facts, "slots": int(facts.get("slots", 0)), "tasks": facts.get("tasks", "").splitlines()}
-            for name, facts in session.link.store.live_workers().items()
-        ],
+        "workers": [_worker(name, facts) for name, facts in session.link.store.live_workers().items()],
     }
+
+
+def _worker(name: str, facts: Mapping[str, str]) -> dict[str, Any]:
+    from celeryflow.run.stuck import plain
+
+    queues = ",".join(map(plain, facts.get("queues", "").split(",")))
+    slots, tasks = int(facts.get("slots", 0)), facts.get("tasks", "").splitlines()
+    return {"worker": name, **facts, "queues": queues, "slots": slots, "tasks": tasks}
 
 
 @cli.command()

@@ -19,7 +19,10 @@ import numpy as np
 from celeryflow.errors import StepTimeoutError
 
 TRIM_ABOVE_BYTES = 2**20
-"""A call that left more than this behind has the allocator give free memory back, so that the next one's peak shows."""
+"""Where a process has grown by more than this, the allocator gives free memory back, so that the next peak shows."""
+
+_settled_bytes = -TRIM_ABOVE_BYTES
+"""What this process held when free memory had last been given back."""
 
 _CLEAR, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
@@ -35,8 +38,8 @@ class Measured(NamedTuple):
 def measured(call: Callable[[], Any]) -> Measured:
     """The output of a call, its time by the performance counter, and its peak of resident memory above the baseline.
 
-    On Linux the kernel's high-water mark of the process is set back before the call. Memory that Python or the C
-    library had kept for reuse is in the baseline, so that a small peak may show as zero.
+    On Linux the kernel's high-water mark of the process is set back before the call. Memory that Python had kept for
+    reuse is in the baseline, so that a small peak may show as zero.
     """
     before = _reset_peak()
     started = time.perf_counter()
@@ -44,18 +47,24 @@ def measured(call: Callable[[], Any]) -> Measured:
     seconds = time.perf_counter() - started
     if before is None:
         return Measured(output, seconds, math.nan)
-    peak, now = _resident()
-    if now - before > TRIM_ABOVE_BYTES:
-        _give_back()
+    peak, _ = _resident()
     return Measured(output, seconds, float(max(0, peak - before)))
 
 
 def _reset_peak() -> int | None:
     """Resident bytes now, which are the peak from here on; None where the system cannot do that."""
+    global _settled_bytes
     if not _can_reset():
         return None
     _write_reset()
-    return _resident()[1]
+    _, now = _resident()
+    if now > _settled_bytes + TRIM_ABOVE_BYTES:
+        _give_back()
+        _write_reset()
+        _, _settled_bytes = _resident()
+        return _settled_bytes
+    _settled_bytes = min(_settled_bytes, now)
+    return now
 
 
 def _write_reset() -> None:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -115,7 +116,7 @@ class Worker:
         self.slots.await_clear(process.index, timeout_s=2.0)
         label, output = f"{socket.gethostname()}:{os.getpid()}", self.outputs[process.index]
         link = Link.open(self.settings, FOREVER)
-        link.count_refusals("worker")
+        refusals.listeners[:] = [partial(link.count_refusal, "worker")]
         _keep_log(refusals.log)
         self._drainer = Drainer(link, self.slots, process.index, output, self.name, label)
 
@@ -205,7 +206,7 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
                 return {process.pid: process for process in pool._pool}
 
             link = Link.open(worker.settings, BRIEF)
-            link.count_refusals("worker")
+            refusals.listeners[:] = [partial(link.count_refusal, "worker")]
             self.supervisor = worker.supervisor = Supervisor(
                 link, worker.slots, worker.name, worker.outputs, members, worker.send, {"celery": worker.node}
             )

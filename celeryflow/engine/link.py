@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from celeryflow.config import Settings
@@ -14,7 +13,6 @@ from celeryflow.errors import ConfigError, ServerError
 from celeryflow.store.connect import USUAL, connect
 from celeryflow.store.large import open_blobs
 from celeryflow.store.scripts import Store
-from celeryflow.values import refusals
 from celeryflow.values.envelope import Keyring
 from celeryflow.values.vault import Vault
 
@@ -68,11 +66,8 @@ class Link:
         vault = Vault(keyring, blobs, settings.blob_limit_bytes)
         return cls(settings, store, vault)
 
-    def count_refusals(self, role: str) -> None:
-        """From now on count on the server what this process refuses, as a ``worker`` or a ``client``."""
-        refusals.listeners[:] = [partial(self._count_refusal, role)]
-
-    def _count_refusal(self, role: str) -> None:
+    def count_refusal(self, role: str) -> None:
+        """Count on the server what this process has refused, as a ``worker`` or a ``client``."""
         with suppress(ServerError):  # it is in the log
             self.store.count_refusal(role)
 

@@ -62,8 +62,8 @@ class Surroundings:
 
     def lack(self, error: BaseException) -> str:
         """What this host lacks, if that is behind an error of a step; empty on the notebook's own machine."""
-        is_embedded = bool(self._link.settings.pool) or "@" in self._link.settings.queues
-        return "" if is_embedded or self._place is None else lack(error, Path(os.fsdecode(self._place[0])))
+        pool, _, _ = self._link.settings.pool.removeprefix("@").partition("=")  # kernels beside it have one of a name
+        return "" if pool or self._place is None else lack(error, Path(os.fsdecode(self._place[0])))
 
     def note_imports(self) -> None:
         """Remember which files the user's modules were imported from, as they are now."""

@@ -37,8 +37,8 @@ def reasons(link: Link, run: str, ready: Sequence[Ready], live: Mapping[str, Fac
     except (CeleryflowError, KeyError) as error:
         yield f"its record cannot be read with the keys that are here: {error}"
         return
-    yield from _unserved(manifest, ready, live)
-    yield from _other_versions(manifest, ready, live)
+    others = _other_versions(manifest, ready, live)
+    yield from [others] if others else _unserved(manifest, ready, live)
 
 
 def plain(queue: str) -> str:
@@ -71,14 +71,15 @@ def _unserved(manifest: Manifest, ready: Sequence[Ready], live: Mapping[str, Fac
         )
 
 
-def _other_versions(manifest: Manifest, ready: Sequence[Ready], live: Mapping[str, Facts]) -> Iterator[str]:
-    """Workers that serve what is ready, none of which has the versions that the run was submitted with."""
-    serving = {name: f for name, f in live.items() if any(is_served(f, one.queue) for one in ready)}
+def _other_versions(manifest: Manifest, ready: Sequence[Ready], live: Mapping[str, Facts]) -> str:
+    """What to say if workers serve what is ready, but none with the versions of the run; else nothing."""
+    serving = {name: f for name, f in live.items() if any(serves_by_name(f, plain(one.queue)) for one in ready)}
     own = manifest.version, manifest.python
     others = {name: (f.get("version"), f.get("python")) for name, f in serving.items()}
-    if others and own not in others.values():
-        found = ", ".join(f"{name} has {version} on {python}" for name, (version, python) in sorted(others.items()))
-        yield (
-            f"it was submitted by celeryflow {own[0]} on Python {own[1]}, and of the workers that serve it {found}. "
-            "Start one with the same versions."
-        )
+    if not others or own in others.values():
+        return ""
+    found = ", ".join(f"{name} has {version} on {python}" for name, (version, python) in sorted(others.items()))
+    return (
+        f"it was submitted by celeryflow {own[0]} on Python {own[1]}, and of the workers that serve it {found}. "
+        "Start one with the same versions."
+    )

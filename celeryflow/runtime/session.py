@@ -118,7 +118,6 @@ def _use(fresh: Session) -> Session:
     global _session
     shutdown()
     _session = fresh
-    fresh.link.count_refusals("client")
     return fresh
 
 
@@ -134,7 +133,6 @@ def shutdown() -> None:
     global _session
     session, _session = _session, None
     if session is not None and session.pid == os.getpid():
-        refusals.listeners.clear()
         session.link.close()
         if session.runtime is not None:
             session.runtime.leave()
@@ -167,4 +165,10 @@ def _remote(settings: Settings) -> Session:
     return Session(link, None, os.getpid())
 
 
+def _count_refusal() -> None:
+    if _session is not None and _session.pid == os.getpid():
+        _session.link.count_refusal("client")
+
+
+refusals.listeners.append(_count_refusal)
 atexit.register(shutdown)
