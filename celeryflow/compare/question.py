@@ -113,7 +113,7 @@ def _sequential(sequential: Any, design: str, method: str) -> bool:
 
 
 def named(argument: str, given: Any, least: int) -> Named:
-    """Functions by name, of a mapping, or of a sequence of functions or of pairs.
+    """Functions by name, of a mapping, of a sequence of functions or of pairs, or of one function.
 
     Raises
     ------
@@ -124,6 +124,8 @@ def named(argument: str, given: Any, least: int) -> Named:
         pairs = list(given.items())
     elif isinstance(given, Iterable) and not isinstance(given, (str, bytes)):
         pairs = [pair if isinstance(pair, tuple) and len(pair) == 2 else (_name_of(pair), pair) for pair in given]
+    elif callable(given):
+        pairs = [(_name_of(given), given)]
     else:
         raise ComparisonError(f"{argument}= takes a dict of names and functions, not {given!r:.80}.")
     seen: set[str] = set()

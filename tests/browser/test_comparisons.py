@@ -19,12 +19,12 @@ def slow(item):
     return item + 2
 
 
-def error(output, item):
+def distance(output, item):
     return abs(output - item) + 0.01 * (item % 7)
 
 
-report = cf.compare({"fast": fast, "slow <b>one</b>": slow}, list(range(30)), metrics=error,
-                    lower_is_better="error", wait=False)
+report = cf.compare({"fast": fast, "slow <b>one</b>": slow}, list(range(30)), metrics=distance,
+                    lower_is_better=["distance"], wait=False)
 report
 """
 
@@ -42,7 +42,6 @@ def test_the_summary_of_a_comparison_fills_in_and_ends_with_a_verdict(
     expect(card).not_to_contain_text("is better than")
 
     notebook.open_gate(gate)
-    cell.view.ends("success")
     expect(card).not_to_contain_text("so far")
     expect(card).to_contain_text("fast is better than slow <b>one</b>")
     expect(card.locator("tr.cf-best")).to_contain_text("fast")
