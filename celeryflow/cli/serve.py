@@ -126,8 +126,9 @@ def keygen(file: Path) -> None:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         raise click.UsageError(f"{file} is there already; nothing was written.") from None
-    except OSError as error:
-        raise click.UsageError(f"{file} cannot be written: {error.strerror}.") from None
+    except (OSError, ValueError) as error:  # a path with a zero byte in it is no path
+        reason = getattr(error, "strerror", None) or error
+        raise click.UsageError(f"{str(file)!r} cannot be written: {reason}.") from None
     with os.fdopen(descriptor, "w") as key:
         os.fchmod(descriptor, 0o600)
         key.write(secrets.token_hex(32) + "\n")

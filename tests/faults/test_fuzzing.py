@@ -8,7 +8,7 @@ from typing import Any
 import fuzzing
 import pytest
 
-EXAMPLES = 3000
+EXAMPLES = 1000
 
 
 @pytest.mark.slow_fault

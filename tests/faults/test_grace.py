@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import clusters
+import deployments
 import pytest
 
 
 @pytest.mark.slow_fault
 def test_worker_that_is_told_to_stop_gives_its_grace_and_hands_the_rest_back(tmp_path: Path) -> None:
     with (
-        clusters.opened(tmp_path) as cluster,
+        deployments.opened(tmp_path) as cluster,
         cluster.worker("-Q", "late", "-c", "2", "--grace", "4", log=tmp_path / "log") as late,
     ):
         run = cluster.notebook(

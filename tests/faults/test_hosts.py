@@ -150,7 +150,7 @@ def test_two_hosts_do_nearly_twice_as_much_as_one(cluster: Cluster) -> None:
     kernel = cluster.kernel("worker-1")
     took = """
 begun = time.monotonic()
-adding.submit(24, 1.0).result(timeout_s=90)
+adding.submit(96, 0.25).result(timeout_s=90)
 answer = time.monotonic() - begun
 """
     kernel.run("adding.submit(4, 0.01).result()")
