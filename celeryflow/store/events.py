@@ -54,9 +54,9 @@ def follow(store: Store, run: str, after: int = 0, wait_s: float = 1.0, at: floa
     """
     key = store.keys.run(run, "events")
     pipe = store.client.pipeline(transaction=False)  # one connection: both replies are of one and the same server
-    pipe.xrange(key, f"{after}-0", f"{after}-0")
     pipe.xread({key: f"{after}-0"}, count=PAGE, block=max(1, int(wait_s * 1000)))
-    seen, found = pipe.execute()
+    pipe.xrange(key, f"{after}-0", f"{after}-0")  # once the wait is over: its state may be another one by then
+    found, seen = pipe.execute()
     if at is not None and [_CONVERT["at"](fields[b"at"]) for _, fields in seen] != [at]:
         found = [(key, store.client.xrange(key, count=PAGE))]
     if found and found[0][1]:

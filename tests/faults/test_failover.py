@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from executions import wait_until
 from shell import Shell
+from stores import served
+
+from celeryflow.store import events
+from celeryflow.store.scripts import Store
 
 from . import figures
 from .adding import FLOW, begin, check
@@ -96,3 +101,23 @@ def test_run_that_a_failover_loses_is_said_to_be_lost_and_others_go_on(
     executed = len(witness.read(run=run))
     kernel.run("time.sleep(1)")
     assert len(witness.read(run=run)) == executed
+
+
+def test_history_that_becomes_another_one_while_its_next_event_is_awaited_is_read_from_its_start() -> None:
+    """As on a server that was demoted, once it has the data of its new primary."""
+    with served() as server, ThreadPoolExecutor(1) as thread:
+        store = Store(server, "celeryflow")
+
+        def write(*times: float) -> None:
+            pipe, key = server.pipeline(), store.keys.run("etl-1", "events")
+            pipe.delete(key)
+            for seq, at in enumerate(times, 1):
+                pipe.xadd(key, {"at": at, "event": "submitted"}, id=f"{seq}-0")
+            pipe.execute()
+
+        write(1.0, 2.0)
+        found = thread.submit(events.follow, store, "etl-1", after=2, wait_s=10, at=2.0)
+        wait_until(lambda: server.info("clients")["blocked_clients"])
+        write(1.0, 2.5, 3.0)
+
+        assert [event.at for event in found.result()] == [1.0, 2.5, 3.0]
