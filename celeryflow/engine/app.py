@@ -210,12 +210,24 @@ def _supervision(worker: Worker) -> type[bootsteps.StartStopStep]:
             self.supervisor = worker.supervisor = Supervisor(
                 link, worker.slots, worker.name, worker.outputs, members, worker.send, {"celery": worker.node}
             )
+            self._tell_of_each_start(pool)
             self.supervisor.start()
             served, count = worker.settings.queues, worker.slots.count
             log.info("working on %s with %d processes", queues_in_words(served), count)
             keep_house(Link.open(worker.settings, BRIEF), queue_name(worker.settings))
             worker_shutting_down.connect(self.begin_stop, weak=False)
             signal.signal(FINISH_SIGNAL, self.finish)
+
+        def _tell_of_each_start(self, pool: Any) -> None:
+            """A process that dies at once is out of the pool before the supervisor has had a look."""
+            create = pool._create_worker_process
+
+            def created(index: int) -> Any:
+                process = create(index)
+                self.supervisor.note_start(process)
+                return process
+
+            pool._create_worker_process = created
 
         def register_with_event_loop(self, parent: Any, hub: Any) -> None:
             """Look for dead processes often: Celery misses some ends, and then looks only every 5 s."""

@@ -123,7 +123,7 @@ def _children() -> list[int]:
 def how_it_ended(process: Any) -> str:
     """What is known of the end of a pool process, a `billiard.Process`, that is no longer alive."""
     code = process.exitcode if process is not None else None
-    for _ in range(10):
+    for _ in range(100):
         if code is not None or process is None:
             break
         time.sleep(0.01)  # another thread is burying it just now

@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -83,6 +83,7 @@ class Supervisor:
             "version": __version__,
             "blobs": link.vault.blobs.place,
         }
+        self._started: deque[Any] = deque(maxlen=64)
         self._processes: dict[int, Any] = {}
         self._strays_until = 0.0
         self._interrupted: dict[str, float] = {}
@@ -97,6 +98,10 @@ class Supervisor:
     def start(self) -> None:
         """Begin, after taking back what dead workers of this machine held."""
         self._thread.start()
+
+    def note_start(self, process: Any) -> None:
+        """Know a process of the pool from its start on: how it ends is asked of it, however soon that is."""
+        self._started.append(process)
 
     def stop(self, grace_s: float) -> None:
         """Planned stop: drainers finish the item at hand, or hand it back uncharged after `grace_s` seconds."""
@@ -164,7 +169,8 @@ class Supervisor:
         self._note_sleep([*busy.values()])
         pids, started = {doing.pid for doing in busy.values()}, Counter(d.pid for d in busy.values() if d.node >= 0)
         pool = self._pool()
-        self._processes = {pid: found for pid, found in {**self._processes, **pool}.items() if pid in pids | {*pool}}
+        known = {**self._processes, **{process.pid: process for process in [*self._started]}, **pool}
+        self._processes = {pid: found for pid, found in known.items() if pid in pids | {*pool}}
         for (index, lane), doing in [*busy.items()]:
             if doing.pid in dead:
                 self._bury(index, lane, doing, is_alone=started[doing.pid] <= 1)
