@@ -148,6 +148,13 @@ def test_the_interval_of_the_permuted_welch_test_holds_what_it_does_not_reject(
             assert p(end + outside) <= (1 - level) / 2 < p(end - outside)
 
 
+def test_the_permuted_welch_test_is_the_same_however_large_what_all_values_have_in_common_is() -> None:
+    a, b = np.array([0.0, 1.0, 1.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0])
+    known, far = PermutedWelch(a, b), PermutedWelch(a + 1e10, b + 1e10)
+    assert 0 < known.p_value() < 1
+    assert (far.p_value(), far.interval(0.9)) == (known.p_value(), known.interval(0.9))
+
+
 def test_many_values_that_are_alike_get_welchs_test() -> None:
     assert unpaired(np.tile([0.0, 1.0], 15), np.tile([0.0, 1.0, 1.0], 10)).test == "Welch t"
 
