@@ -43,8 +43,8 @@ class PermutedBrunnerMunzel(BrunnerMunzel):
 
     @property
     def smallest_p(self) -> float:
-        """The deal seen and its mirror image, of all that are looked at."""
-        return 2.0 / (math.comb(self.n, len(self.a)) if is_complete(self.n, len(self.a)) else DRAWS + 1)
+        """As of Contrast."""
+        return _smallest_p(self.n, len(self.a))
 
     @cached_property
     def _usual(self) -> Floats:
@@ -96,8 +96,8 @@ class PermutedWelch:
 
     @property
     def smallest_p(self) -> float:
-        """As of `PermutedBrunnerMunzel`."""
-        return 2.0 / (math.comb(self.n, len(self.a)) if is_complete(self.n, len(self.a)) else DRAWS + 1)
+        """As of Contrast."""
+        return _smallest_p(self.n, len(self.a))
 
     @cached_property
     def _sides(self) -> tuple[Floats, Floats]:
@@ -142,6 +142,11 @@ class PermutedWelch:
     def effect(self, level: float) -> Effect:
         """As of Welch's test."""
         return self._welch.effect(level)
+
+
+def _smallest_p(n: int, first: int) -> float:
+    """The deal seen and its mirror image, of all that are looked at."""
+    return 2.0 / (math.comb(n, first) if is_complete(n, first) else DRAWS + 1)
 
 
 def _tails(deals: Floats, seen: float, is_whole: bool) -> tuple[float, float]:

@@ -83,9 +83,8 @@ class Run(Followed, Generic[R]):
         """Wait for the end. An interrupt cancels the run, and waits until its steps have stopped; a second leaves."""
         with ExitStack() as view:
             try:
-                view.enter_context(
-                    waiting(self.id, self._watch, beside)
-                )  # an interrupt may come as soon as the run is seen
+                # An interrupt may come as soon as the run is seen.
+                view.enter_context(waiting(self.id, self._watch, beside))
                 return self.wait()
             except KeyboardInterrupt:
                 self.cancel("interrupted")
