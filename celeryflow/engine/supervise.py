@@ -221,7 +221,7 @@ class Supervisor:
         if not doing.token:
             return
         if doing.token in self._interrupted:
-            self._finish_stop(doing)
+            self._finish_stop(slot, doing)
         elif f"{doing.run}|{doing.node}" in over:
             self._stop(slot, doing)
         elif self._beat_at > doing.deadline + self._slept.get((doing.token, doing.node, doing.index), 0.0):
@@ -244,7 +244,7 @@ class Supervisor:
         limit = doing.memory_limit_bytes
         message = f"held {used / 2**20:.1f} MiB, over its memory_limit_bytes of {limit} ({limit / 2**20:.1f} MiB)"
         is_failed = self._fail(doing, "memory", "StepMemoryError", message, doing.memory_retry_delay_s)
-        if is_failed and (now := slot.read()) is not None and (now.pid, now.token) == (doing.pid, doing.token):
+        if is_failed and _does_still(slot, doing):
             self._kill(doing.pid)
             self._tell_of(doing, message)
 
@@ -273,17 +273,18 @@ class Supervisor:
 
     def _stop(self, slot: Slot, doing: Doing) -> None:
         """Interrupt a process that still does what was seen; it has 0.5 s to clean up."""
-        now = slot.read()
-        if now is not None and (now.pid, now.token) == (doing.pid, doing.token):
+        if _does_still(slot, doing):
             self._interrupted[doing.token] = time.monotonic()
             slot.stop(doing.token)
             with suppress(ProcessLookupError):
                 os.kill(doing.pid, signal.SIGUSR1)
 
-    def _finish_stop(self, doing: Doing) -> None:
-        """It was interrupted and still does the same. What else the process does is handed back uncharged."""
-        if time.monotonic() - self._interrupted[doing.token] > SOFT_STOP_S:
+    def _finish_stop(self, slot: Slot, doing: Doing) -> None:
+        """It was interrupted; if it still does the same, all else that the process does is handed back uncharged."""
+        is_late = self._beat_at - self._interrupted[doing.token] > SOFT_STOP_S
+        if is_late and doing.pid not in self._killed and _does_still(slot, doing):
             self._kill(doing.pid)
+            self._tell_of(doing, f"did not stop within {SOFT_STOP_S:g} s: its process {doing.pid} was killed")
 
     def _kill(self, pid: int) -> None:
         self._killed.add(pid)
@@ -365,6 +366,12 @@ class Supervisor:
 
     def _label(self, pid: int) -> str:
         return f"{socket.gethostname()}:{pid}"
+
+
+def _does_still(slot: Slot, doing: Doing) -> bool:
+    """Whether a process has not come to the end of what it was seen at."""
+    now = slot.read()
+    return now is not None and (now.pid, now.token) == (doing.pid, doing.token)
 
 
 def _place(doing: Doing) -> Place:

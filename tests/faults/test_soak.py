@@ -10,6 +10,7 @@ from shell import Shell
 
 from . import figures
 from .cells import Cells
+from .damage import kill, pool_processes
 from .servers import client_of
 
 FLOW = """
@@ -54,12 +55,16 @@ def test_runtime_is_after_many_runs_as_it_was_before(shell: Shell, runs: int) ->
     cells = Cells(shell, FLOW)
     try:
         cells.run("many(40, 0)")  # what is made once and for all
-        before = measure(shell, cells)
+        for process in pool_processes(shell.directory):
+            replace(process, shell)
+            cells.run("many(40, 0)")
+        before, pool = measure(shell, cells), {*pool_processes(shell.directory)}
         cells.run(f"many({runs}, 40)")
-        after = measure(shell, cells)
+        after, left = measure(shell, cells), {*pool_processes(shell.directory)}
     finally:
         cells.close()
 
+    figures.count(f"pool processes replaced in {runs} runs", len(pool - left))
     for name in before:
         figures.count(f"growth in {runs} runs, {name}", after[name] - before[name])
     assert after["processes"] == before["processes"]
@@ -67,6 +72,12 @@ def test_runtime_is_after_many_runs_as_it_was_before(shell: Shell, runs: int) ->
     assert after["open files"] <= before["open files"] + 5
     assert after["server's memory, KiB"] <= before["server's memory, KiB"] + 300
     assert after["workers' memory, MiB"] <= before["workers' memory, MiB"] + 40
+
+
+def replace(process: int, shell: Shell) -> None:
+    """End a process of the pool: its successor shares the files that their worker has opened since the first start."""
+    kill(process)
+    wait_until(lambda: len({*pool_processes(shell.directory)} - {process}) == 2)
 
 
 def measure(shell: Shell, cells: Cells) -> dict[str, Any]:
