@@ -26,7 +26,8 @@ class Found:
         self.status = State(meta[b"status"].decode())
         self.states: str = state.decode()
         self.missing = struct.unpack(f">{len(missing) // 4}I", missing)
-        self.listed = [int(node) for lane in lists[: len(self.lanes)] for node in lane]
+        listed = [int(node) for lane in lists[: len(self.lanes)] for node in lane]
+        self.listed = [node if node >= 0 else -1 - node for node in listed]  # what came back is written so
         self.ranges = dict(zip(self.maps, lists[len(self.lanes) :: 2], strict=True))
         self.marks = dict(zip(self.maps, lists[len(self.lanes) + 1 :: 2], strict=True))
 

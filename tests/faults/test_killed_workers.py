@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import time
 from collections.abc import Callable
 from functools import partial
@@ -89,6 +91,41 @@ def test_nothing_is_lost_with_a_kill_every_two_seconds(
 ) -> None:
     kills = survive(*MANY[name], runtime, oracle, chance)
     assert len(kills) >= 5
+
+
+def test_what_was_cut_goes_before_what_has_become_ready_since(runtime: Runtime, oracle: Oracle) -> None:
+    @cf.step
+    def cut() -> None:
+        with oracle.recorded():
+            if cf.current().attempt == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    @cf.step
+    def link(before: int) -> int:
+        with oracle.recorded():
+            time.sleep(0.03)
+            return before + 1
+
+    @cf.step
+    def leaf(before: int) -> int:
+        time.sleep(0.03)
+        return before
+
+    @cf.workflow
+    def growing() -> Any:
+        end, leaves = link(0), [cut()]
+        for _ in range(60):  # each makes more ready than is done meanwhile
+            start, end = end, link(end)
+            leaves += [leaf(start), leaf(start), leaf(start)]
+        return end, leaves
+
+    run = growing.submit()
+    assert run.result(timeout_s=60)[0] == 61
+
+    oracle.check(run, ["cut"])
+    *_, again = oracle.read("cut")
+    assert again.attempt == 2
+    assert again.start < max(execution.start for execution in oracle.read() if execution.step.startswith("link"))
 
 
 def survive(

@@ -6,18 +6,28 @@ local function lane_key(run, queue, priority) return rk(run, 'lane:' .. queue ..
 local function score(priority) return (9 - priority) * 2 ^ 40 + redis.call('INCR', P .. 'served') end
 
 local woken = {}
-local function list_node(run, node)
+-- What was begun and came back goes first: it lies at the far end of the lane, as -1 - node, where nothing newer buries it.
+local function list_node(run, node, is_back)
   local plan = plan_of(run, node)
   if plan[KIND] == 'm' and redis.call('HSETNX', rk(run, 'map'), node .. ':q', 1) == 0 then return end
-  if redis.call('LPUSH', lane_key(run, plan[QUEUE], plan[PRIORITY]), node) == 1 then  -- else the lane is known
+  local lane = lane_key(run, plan[QUEUE], plan[PRIORITY])
+  if redis.call(is_back and 'RPUSH' or 'LPUSH', lane, is_back and -1 - node or node) == 1 then  -- else the lane is known
     redis.call('ZADD', P .. 'queue:' .. plan[QUEUE], 'NX', score(plan[PRIORITY]), run .. '|' .. plan[PRIORITY])
     redis.call('SADD', P .. 'queues', plan[QUEUE])
   end
   woken[plan[QUEUE]] = true
 end
 
-local function unlist_node(run, node, lane)
-  redis.call('LPOP', lane)
+-- The node of a lane whose turn it is, and whether it came back.
+local function first_of(lane)
+  local last = tonumber(redis.call('LINDEX', lane, -1))
+  if last and last < 0 then return -1 - last, true end
+  return tonumber(redis.call('LINDEX', lane, 0))
+end
+
+local function unlist_first(run, lane)
+  local node, is_back = first_of(lane)
+  redis.call(is_back and 'RPOP' or 'LPOP', lane)
   redis.call('HDEL', rk(run, 'map'), node .. ':q')
 end
 
@@ -35,13 +45,13 @@ local function make_ready(run, node)
   end
 end
 
-local function push_range(run, node, start, count)
+local function push_range(run, node, start, count, is_back)
   local state = get_state(run, node)
   if TERMINAL[state] or count == 0 then return end
   redis.call('LPUSH', rk(run, 'ranges:' .. node), start .. ':' .. count)
   if missing(run, node) > 0 or not length_of(run, node) then return end
   if state == '.' then make_ready(run, node) end
-  list_node(run, node)
+  list_node(run, node, is_back)
 end
 
 -- Zipped maps: an item is ready when every source has committed it; `zip:N` counts them, two bytes an item.

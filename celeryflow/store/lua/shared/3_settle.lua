@@ -151,10 +151,10 @@ end
 -- Items that somebody had are ready again; or wait, where a step was claimed ahead of its input.
 local function put_back(run, node, start, count)
   if TERMINAL[get_state(run, node)] or cancel_orphan(run, node) then return end
-  if plan_of(run, node)[KIND] == 'm' and start >= 0 then return push_range(run, node, start, count) end
+  if plan_of(run, node)[KIND] == 'm' and start >= 0 then return push_range(run, node, start, count, true) end
   if missing(run, node) > 0 then return set_state(run, node, '.') end
   set_state(run, node, 'r')
-  list_node(run, node)
+  list_node(run, node, true)
 end
 
 -- Cancel a node that only gathers wait for which went on without it.

@@ -58,7 +58,7 @@ end
 local function take_map(run, node, lane, slots, units)
   local plan = plan_of(run, node)
   if not length_of(run, node) and plan[PLANNED] then
-    unlist_node(run, node, lane)
+    unlist_first(run, lane)
     set_state(run, node, 'x')
     units[1] = { node, -1, 1 }
     return
@@ -72,7 +72,7 @@ local function take_map(run, node, lane, slots, units)
     redis.call('LSET', key, 0, (start + size) .. ':' .. (count - size))
   else
     redis.call('LPOP', key)
-    if redis.call('EXISTS', key) == 0 then unlist_node(run, node, lane) end
+    if redis.call('EXISTS', key) == 0 then unlist_first(run, lane) end
   end
   set_state(run, node, 'x')
   units[1] = { node, start, size }
@@ -92,10 +92,10 @@ end
 
 -- The first node of a lane that can still run: one may have been skipped while it lay there.
 local function head_of(run, lane)
-  local node = tonumber(redis.call('LINDEX', lane, 0))
+  local node = first_of(lane)
   while node and (TERMINAL[get_state(run, node)] or cancel_orphan(run, node)) do
-    unlist_node(run, node, lane)
-    node = tonumber(redis.call('LINDEX', lane, 0))
+    unlist_first(run, lane)
+    node = first_of(lane)
   end
   return node
 end
@@ -107,7 +107,7 @@ local function take_steps(run, node, lane, slots, units)
     local estimate = plan[KIND] == 's' and is_cheap(run, plan[COST])
     if #units > 0 and (not estimate or seconds + estimate > CHUNK_S) then return end
     limit = limit or fair_share('s', estimate or CHUNK_S, redis.call('LLEN', lane), slots)
-    redis.call('LPOP', lane)
+    unlist_first(run, lane)
     heads = heads + 1
     while node do
       set_state(run, node, 'x')
@@ -178,7 +178,7 @@ end
 -- Items that are ready in a lane, as far as its first node tells.
 local function items_in(run, queue, priority)
   local lane = lane_key(run, queue, priority)
-  local node = redis.call('LINDEX', lane, 0)
+  local node = first_of(lane)
   local range = node and redis.call('LINDEX', rk(run, 'ranges:' .. node), 0)
   return redis.call('LLEN', lane) - 1 + (range and tonumber(string.match(range, ':(%d+)$')) or 1)
 end

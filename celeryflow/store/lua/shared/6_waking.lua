@@ -16,7 +16,7 @@ local function depth(queue, most)
     local run, priority = string.match(member, '^(.*)|(%d)$')
     local lane = lane_key(run or '', queue, priority or 0)
     found = found + redis.call('LLEN', lane)
-    local node = redis.call('LINDEX', lane, 0)
+    local node = first_of(lane)
     local range = node and redis.call('LINDEX', rk(run, 'ranges:' .. node), 0)
     if range then found = found + tonumber(string.match(range, ':(%d+)$')) - 1 end
     if found >= (most + 1) * each then break end
