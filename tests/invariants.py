@@ -9,6 +9,7 @@ from model import OUTCOME_STATES, READING, Run, Told, Unit, units_of
 
 from celeryflow.graph.model import Node
 from celeryflow.graph.states import STATE_BYTES, State
+from celeryflow.store.keyspace import node_of
 from celeryflow.store.scripts import Store
 from celeryflow.values import manifest
 
@@ -26,8 +27,7 @@ class Found:
         self.status = State(meta[b"status"].decode())
         self.states: str = state.decode()
         self.missing = struct.unpack(f">{len(missing) // 4}I", missing)
-        listed = [int(node) for lane in lists[: len(self.lanes)] for node in lane]
-        self.listed = [node if node >= 0 else -1 - node for node in listed]  # what came back is written so
+        self.listed = [node_of(entry) for lane in lists[: len(self.lanes)] for entry in lane]
         self.ranges = dict(zip(self.maps, lists[len(self.lanes) :: 2], strict=True))
         self.marks = dict(zip(self.maps, lists[len(self.lanes) + 1 :: 2], strict=True))
 

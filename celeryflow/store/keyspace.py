@@ -11,6 +11,11 @@ MAP_PARTS = ("at", "ranges", "zip")
 """One key each a map N, ``at:N`` and so on: where its items are, what is unclaimed, what goes together."""
 
 
+def node_of(entry: bytes) -> int:
+    """The node that an entry of a lane names. What was begun and came back is written as -1 - node, at the far end."""
+    return max(int(entry), -1 - int(entry))
+
+
 class Keyspace:
     """Names of the keys of one deployment."""
 
@@ -33,7 +38,7 @@ class Keyspace:
         return self.run(run, f"at:{node}")
 
     def lane(self, run: str, queue: str, priority: int) -> str:
-        """List of the nodes of one run that are ready in a queue at a priority."""
+        """List of the nodes of one run that are ready in a queue at a priority; see `node_of`."""
         return self.run(run, f"lane:{queue}:{priority}")
 
     def code(self, digest: str) -> str:

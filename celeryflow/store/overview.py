@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from celeryflow.config import LEASE_S
+from celeryflow.store.keyspace import node_of
 from celeryflow.store.scripts import Store, unpack
 
 MOST = 1000
@@ -50,7 +51,9 @@ def ready(store: Store) -> list[Ready]:
     for queue, run, priority in lanes:
         pipe.lrange(store.keys.lane(run, queue, priority), 0, MOST - 1)
     places = [
-        (queue, run, int(node)) for (queue, run, _), nodes in zip(lanes, pipe.execute(), strict=True) for node in nodes
+        (queue, run, node_of(entry))
+        for (queue, run, _), entries in zip(lanes, pipe.execute(), strict=True)
+        for entry in entries
     ]
     pipe = store.client.pipeline(transaction=False)
     for _, run, node in places:

@@ -17,7 +17,7 @@ from celeryflow.config import LEASE_S
 from celeryflow.errors import ServerFullError
 from celeryflow.store.claims import Beat, Claim, Item, Result, claim_of
 from celeryflow.store.connect import Client
-from celeryflow.store.keyspace import Keyspace
+from celeryflow.store.keyspace import Keyspace, node_of
 from celeryflow.values.manifest import Sealed
 
 STAGE_NODES = 500
@@ -360,7 +360,7 @@ class Store:
 
     def ready_nodes(self, run: str, queue: str, priority: int, most: int = 3) -> list[int]:
         """The first nodes of a run that wait in a queue at a priority for somebody to claim them."""
-        return [int(node) for node in self.client.lrange(self.keys.lane(run, queue, priority), 0, most - 1)]
+        return [node_of(entry) for entry in self.client.lrange(self.keys.lane(run, queue, priority), 0, most - 1)]
 
     def refused(self) -> dict[str, int]:
         """How often signed bytes were refused, by ``worker`` and ``client``."""
