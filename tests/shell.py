@@ -74,7 +74,7 @@ def opened(root: Path) -> Iterator[Shell]:
         yield shell
         shell("down")
         left = shell.processes()
-        assert not left
+        assert not left, left
     finally:
         for process in shell.processes():
             process.kill()

@@ -185,6 +185,37 @@ def test_down_sweeps_up_after_a_killed_keeper(place: Place) -> None:
     assert place.processes() == []
 
 
+def slow_keepers(place: Place, monkeypatch: pytest.MonkeyPatch, statement: str) -> None:
+    """Have keepers execute a statement as soon as they start."""
+    hook = f"import atexit, sys, time\nif 'celeryflow.runtime.keeper' in sys.orig_argv:\n    {statement}\n"
+    (place.directory / "sitecustomize.py").write_text(hook)
+    monkeypatch.syspath_prepend(place.directory)
+
+
+def test_down_waits_for_a_keeper_that_ends_by_itself(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_keepers(place, monkeypatch, "atexit.register(time.sleep, 1)")
+    Kernel(place).process.stdin.close()
+    wait_for(lambda: embedded.status(place.directory) is None)
+    assert place.processes() != []
+
+    embedded.down(place.directory)
+
+    assert place.processes() == []
+
+
+def test_down_ends_what_is_just_being_started(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow_keepers(place, monkeypatch, "time.sleep(1)")
+    kernel = Kernel(place, start=False)
+    kernel.process.stdin.write("\n")
+    kernel.process.stdin.flush()
+    wait_for(place.processes)
+    assert embedded.status(place.directory) is None
+
+    assert embedded.down(place.directory) is True
+
+    assert place.processes() == []
+
+
 def test_second_server_never_opens_the_data_of_one_that_lives(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.join()
     status = place.status()

@@ -8,13 +8,24 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from celeryflow.errors import RuntimeStartError
 from celeryflow.runtime import member, owners, places, pools, server
-from celeryflow.runtime.files import BLOBS, LOGS, MEMBERS, RECORD, make_private, open_log, read_record, write_record
+from celeryflow.runtime.files import (
+    BLOBS,
+    LOCK,
+    LOGS,
+    MEMBERS,
+    RECORD,
+    Lock,
+    make_private,
+    open_log,
+    read_record,
+    write_record,
+)
 from celeryflow.runtime.member import Runtime
 from celeryflow.runtime.processes import is_alive
 
@@ -71,6 +82,9 @@ def down(directory: Path) -> bool:
         If it runs where this process cannot stop it.
     """
     home = places.locate(directory.resolve())
+    if (home / LOCK).exists():
+        with Lock(home / LOCK) as lock:
+            lock.take(_STOP_S)  # of a start, whose record is there then, or of a keeper that ends, which is gone then
     record = read_record(home / RECORD)
     owners.refuse_foreign(home, record)
     ran = owners.is_kept(record)
@@ -169,7 +183,8 @@ def _left_on_error(runtime: Runtime) -> Iterator[None]:
 
 def _ends(record: dict[str, Any], number: signal.Signals) -> bool:
     """Signal the keeper; whether it is gone in time."""
-    os.kill(record["pid"], number)
+    with suppress(ProcessLookupError):
+        os.kill(record["pid"], number)
     deadline = time.monotonic() + _STOP_S
     while (alive := owners.is_kept(record)) and time.monotonic() < deadline:
         time.sleep(0.02)
