@@ -67,11 +67,12 @@ class Patience(Retry):
             return do()
         self._is_calling = True
         try:
-            return self._repeat(do, (lambda error: fail(error, 1)) if with_failure_count else fail)
+            return self.repeat(do, (lambda error: fail(error, 1)) if with_failure_count else fail)
         finally:
             self._is_calling = False
 
-    def _repeat(self, do: Callable[[], Any], fail: Callable[[Exception], Any]) -> Any:
+    def repeat(self, do: Callable[[], Any], fail: Callable[[Exception], Any]) -> Any:
+        """Call `do` until it gives something; `fail` is told each time that no server answered."""
         failures = 0.0
         while True:
             try:
@@ -105,6 +106,15 @@ class Patience(Retry):
                 f"the server at {mask(self._url)} {reason}. Runs that wait for room go on by themselves."
             ) from None
         time.sleep(0.5)
+
+
+class PatientPool(redis.ConnectionPool):
+    """Connections whose `Patience` holds for taking one out, too: it may be cut as soon as it is made."""
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:
+        """As of the library, which makes a connection that was cut once more, and then raises."""
+        take = super().get_connection
+        return self.connection_kwargs["retry"].repeat(lambda: take(*args, **options), lambda _: None)
 
 
 def _is_away(error: redis.RedisError) -> bool:
@@ -161,11 +171,11 @@ def connect(
     """
     options = {**address.tls(url), "retry": Patience(url, patience, between, waits_for_room)}
     try:
-        client = redis.Redis.from_url(url, socket_timeout=reply_s, **options)
-        client.connection_pool.make_connection()  # which is not opened: options that nobody knows are found here
+        pool = PatientPool.from_url(url, socket_timeout=reply_s, **options)
+        pool.make_connection()  # which is not opened: options that nobody knows are found here
     except (ValueError, TypeError, redis.RedisError) as error:
         raise address.no_address(url, error) from None
-    return client
+    return redis.Redis.from_pool(pool)
 
 
 def check(url: str) -> None:

@@ -90,6 +90,24 @@ def test_connections_that_are_cut_are_made_again(shell: Shell, cells: Cells, wit
     assert sum(cuts) > 20
 
 
+def test_connections_may_be_cut_as_soon_as_they_are_made(cells: Cells) -> None:
+    cells.run("""
+import socket
+from redis.connection import UnixDomainSocketConnection as Connection
+
+connect, left = Connection.connect, iter(range(9))
+
+def connect_in_vain(connection):
+    connect(connection)
+    if next(left, None) is not None:
+        connection._sock.shutdown(socket.SHUT_RDWR)
+
+Connection.connect = connect_in_vain
+""")
+
+    assert cells.run("answer = [both.run(2).result(), next(left, None)]") == [5, None]
+
+
 # --- a worker --------------------------------------------------------------------------------------------------
 
 HELD = """
