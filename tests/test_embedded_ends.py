@@ -216,6 +216,14 @@ def test_down_ends_what_is_just_being_started(place: Place, monkeypatch: pytest.
     assert place.processes() == []
 
 
+def test_down_finds_nothing_where_the_lock_is_not_ours(place: Place) -> None:
+    place.home.mkdir()
+    (place.directory / "elsewhere").touch()
+    (place.home / "lock").symlink_to("../elsewhere")
+
+    assert embedded.down(place.directory) is False
+
+
 def test_second_server_never_opens_the_data_of_one_that_lives(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     place.join()
     status = place.status()

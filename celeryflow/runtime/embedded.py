@@ -83,7 +83,7 @@ def down(directory: Path) -> bool:
     """
     home = places.locate(directory.resolve())
     if (home / LOCK).exists():
-        with Lock(home / LOCK) as lock:
+        with suppress(OSError), Lock(home / LOCK) as lock:  # which cannot be opened where it came with a folder
             lock.take(_STOP_S)  # of a start, whose record is there then, or of a keeper that ends, which is gone then
     record = read_record(home / RECORD)
     owners.refuse_foreign(home, record)
